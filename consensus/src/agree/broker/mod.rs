@@ -1,0 +1,579 @@
+//! The broker's machine: it proposes, checks the number, locks, endorses, and tells.
+//!
+//! State is in three layers: what the chain says ([`Base`]), what this broker signed and may not
+//! sign again ([`Ledgered`], the fold of its records), and the proposal at hand ([`Work`], RAM).
+//! It never tells "admitted" before the sealed block is durable here (rule 6), never signs a
+//! second admit block at a height (rule 1), and signs nothing but a head before it compared heads
+//! with the trust operator in this session (rule 8). What it signs next is decided in one place,
+//! `pursue`.
+
+mod propose;
+mod restrict;
+mod sync;
+
+use std::sync::Arc;
+
+use crate::{
+    block::{Block, Kind, Sealed},
+    body::{ContentKey, SealedBody},
+    chain::{Head, Status},
+    encoding::Hash,
+    party::Role,
+    random::Entropy,
+    share::{self, KeyShare, Nonces},
+    signature::IdentityKey,
+    time::{GRACE_S, MAX_LIFETIME_S, Time},
+    vote::{Statement, Verb, Vote, Word},
+    wire::{Agree, Reason, SaltBytes, SignedCommitment, SignedShare},
+};
+
+use super::{
+    base::{Base, Founding},
+    pace::Pace,
+    package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
+    types::{
+        Begin, BrokerLock, Event, Fault, HeldWord, Input, LoginId, Outcome, Output, Record, Refusal,
+        RestrictLock,
+    },
+    words::Words,
+};
+
+/// Unsuccessful proposals per account in [`PACE_WINDOW_S`] before `begin` is refused (rule 10).
+pub const PACE_LIMIT: u32 = 20;
+/// The window of [`PACE_LIMIT`] in seconds.
+pub const PACE_WINDOW_S: u64 = 600;
+/// Fresh nonces for one block, at most (rule 7).
+pub const MAX_TRIES: u8 = 3;
+
+const RETRY_FIRST_MS: u64 = 1_000;
+const RETRY_MAX_MS: u64 = 16_000;
+
+/// What the broker's records fold to.
+#[derive(Debug, Clone)]
+pub(super) struct Ledgered {
+    pub(super) base: Base,
+    pub(super) lock: Option<BrokerLock>,
+    pub(super) restrict: Option<RestrictLock>,
+    pub(super) words: Words,
+    /// A freeze is wanted above this height (rule 4).
+    pub(super) freeze_above: Option<u64>,
+    /// This broker is a restored copy until a `restored` block made after this time is sealed.
+    pub(super) restored: Option<Time>,
+    pub(super) conflict: bool,
+}
+
+impl Ledgered {
+    fn apply(&mut self, record: &Record) -> Result<(), String> {
+        match record {
+            Record::Founding(_) => return Err("second founding record, expected one".into()),
+            Record::Sealed(sealed) => self.apply_sealed(sealed)?,
+            Record::BrokerLock(lock) => self.lock = Some((**lock).clone()),
+            Record::RestrictLock(lock) => self.restrict = Some((**lock).clone()),
+            Record::Word(held) => self.words.add((**held).clone()),
+            Record::FreezeWanted { above } => {
+                self.freeze_above = Some(self.freeze_above.map_or(*above, |a| a.max(*above)));
+            }
+            Record::BrokerRestored { until } => self.restored = Some(*until),
+            Record::Conflict(_) => self.conflict = true,
+            Record::Dead => {
+                if let Base::Founding(f) = &self.base {
+                    self.base = Base::Dead(f.clone());
+                }
+            }
+            Record::DeviceLock(_)
+            | Record::DeviceRestored { .. }
+            | Record::Body { .. }
+            | Record::Acked(_) => return Err("record of another party's journal".into()),
+        }
+        Ok(())
+    }
+
+    fn apply_sealed(&mut self, sealed: &Sealed) -> Result<(), String> {
+        let c = sealed.block.claims();
+        let own_restrict =
+            self.restrict.as_ref().is_some_and(|r| r.block.hash() == sealed.block.hash());
+        if own_restrict && c.kind == Kind::Restored {
+            self.restored = None;
+        }
+        if c.kind == Kind::Freeze && self.freeze_above.is_some_and(|above| c.height > above) {
+            self.freeze_above = None;
+        }
+        // Rule 4: a freeze that the sealed block displaced stays pending.
+        if !own_restrict
+            && self.restrict.as_ref().is_some_and(|r| r.block.claims().kind == Kind::Freeze)
+            && self.freeze_above.is_none()
+            && c.kind != Kind::Freeze
+        {
+            self.freeze_above = Some(c.height.saturating_sub(1));
+        }
+        self.base.adopt(sealed)?;
+        self.words.sealed(sealed);
+        self.lock = None;
+        self.restrict = None;
+        Ok(())
+    }
+}
+
+/// One attempt at a signature: a FROST package lives in RAM and is used once (rule 7).
+#[derive(Debug)]
+pub(super) enum Round {
+    /// The trust operator was asked for its commitment.
+    Preparing,
+    /// The device was asked, with these commitments.
+    Proposed { nonces: Box<Nonces>, own: SignedCommitment, theirs: SignedCommitment },
+    /// The trust operator was asked to seal.
+    Endorsed(Box<Agree>),
+    /// A share or vote failed; this block waits for its expiry.
+    Failed,
+}
+
+/// The proposal at hand.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) block: Block,
+    pub(super) body: Option<SealedBody>,
+    pub(super) salt: Option<SaltBytes>,
+    pub(super) login: LoginId,
+    pub(super) caller: String,
+    /// What was asked; kept to propose again one height up (rule 5). None after a restart.
+    pub(super) begin: Option<Box<Begin>>,
+    /// The number on the page; none for a genesis and after a restart.
+    pub(super) number: Option<u8>,
+    pub(super) matched: bool,
+    pub(super) round: Round,
+    pub(super) tries: u8,
+}
+
+/// A login that waits for its turn: heads not compared, or moved one height up.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) begin: Box<Begin>,
+    pub(super) number: u8,
+    pub(super) exp: u64,
+}
+
+/// The broker's machine for one account. See the module.
+pub struct Broker {
+    pub(super) key: Arc<IdentityKey>,
+    pub(super) share: Option<KeyShare>,
+    pub(super) content_key: Option<ContentKey>,
+    pub(super) state: Ledgered,
+    pub(super) work: Option<Work>,
+    pub(super) queued: Option<Queued>,
+    /// The block that the device is locked on and this broker never was (rule 5).
+    pub(super) foreign: Option<Block>,
+    pub(super) device_restored: bool,
+    pub(super) up: [bool; 3],
+    pub(super) compared: bool,
+    pub(super) retry_at: Option<Time>,
+    pub(super) retry_ms: u64,
+    pub(super) not_before: Option<Time>,
+    pub(super) pace: Pace,
+    pub(super) genesis_asked: bool,
+}
+
+/// The outputs being collected, and the moment.
+pub(super) struct Turn<'e, E: Entropy> {
+    pub(super) now: Time,
+    pub(super) out: Vec<Output>,
+    pub(super) entropy: &'e mut E,
+}
+
+impl<E: Entropy> Turn<'_, E> {
+    pub(super) fn send(&mut self, to: Role, agree: Agree) {
+        self.out.push(Output::Send { to, agree });
+    }
+    pub(super) fn tell(&mut self, event: Event) {
+        self.out.push(Output::Tell(event));
+    }
+}
+
+impl Broker {
+    /// A machine from its records; the first is the founding.
+    ///
+    /// `share` and `content_key` come from the vault; without them the machine signs no admit.
+    ///
+    /// # Errors
+    /// Text naming the record that doesn't fit.
+    pub fn recover(
+        records: impl IntoIterator<Item = Record>,
+        key: Arc<IdentityKey>,
+        share: Option<KeyShare>,
+        content_key: Option<ContentKey>,
+    ) -> Result<Self, String> {
+        let mut records = records.into_iter();
+        let founding = match records.next() {
+            Some(Record::Founding(f)) => f,
+            _ => return Err("first record is no founding, expected one".into()),
+        };
+        founding.check()?;
+        let mut broker = Self::fresh(founding, key, share, content_key);
+        for record in records {
+            broker.state.apply(&record)?;
+        }
+        if let Some(lock) = broker.state.lock.clone() {
+            broker.work = Some(Work {
+                block: lock.block,
+                body: lock.body,
+                salt: None,
+                login: lock.login,
+                caller: lock.caller,
+                begin: None,
+                number: None,
+                matched: true,
+                round: Round::Preparing,
+                tries: 0,
+            });
+        }
+        Ok(broker)
+    }
+
+    fn fresh(
+        founding: Box<Founding>,
+        key: Arc<IdentityKey>,
+        share: Option<KeyShare>,
+        content_key: Option<ContentKey>,
+    ) -> Self {
+        Self {
+            key,
+            share,
+            content_key,
+            state: Ledgered {
+                base: Base::Founding(founding),
+                lock: None,
+                restrict: None,
+                words: Words::default(),
+                freeze_above: None,
+                restored: None,
+                conflict: false,
+            },
+            work: None,
+            queued: None,
+            foreign: None,
+            device_restored: false,
+            up: [false; 3],
+            compared: false,
+            retry_at: None,
+            retry_ms: RETRY_FIRST_MS,
+            not_before: None,
+            pace: Pace::new(PACE_LIMIT, PACE_WINDOW_S),
+            genesis_asked: false,
+        }
+    }
+
+    /// What the account stands on.
+    #[must_use]
+    pub fn base(&self) -> &Base {
+        &self.state.base
+    }
+
+    /// The login at hand, locked or not, and whether it is locked.
+    #[must_use]
+    pub fn open_login(&self) -> Option<(LoginId, bool)> {
+        let work = self.work.as_ref()?;
+        Some((work.login, self.state.lock.is_some()))
+    }
+
+    /// Nothing is open, locked, wanted or owed: the machine may be dropped from RAM.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.work.is_none()
+            && self.queued.is_none()
+            && self.foreign.is_none()
+            && !self.device_restored
+            && self.has_no_duty()
+    }
+
+    /// No durable duty: no lock, no restrict signature, no freeze wanted, not restored.
+    #[must_use]
+    pub fn has_no_duty(&self) -> bool {
+        let s = &self.state;
+        s.lock.is_none()
+            && s.restrict.is_none()
+            && s.words.is_empty()
+            && s.freeze_above.is_none()
+            && s.restored.is_none()
+            && !matches!(s.base, Base::Founding(_))
+    }
+
+    /// When to call with [`Input::Tick`], if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let expiry = self.work.as_ref().map(|w| {
+            let exp = w.block.claims().exp;
+            if self.state.lock.is_some() { after_grace(exp) } else { Time::from_seconds(exp) }
+        });
+        let queued = self.queued.as_ref().map(|q| Time::from_seconds(q.exp));
+        let founding = match &self.state.base {
+            Base::Founding(f) if !self.genesis_asked => Some(f.deadline),
+            _ => None,
+        };
+        [expiry, queued, founding, self.state.restored, self.retry_at].into_iter().flatten().min()
+    }
+
+    /// Moves the machine. Perform the outputs in order.
+    pub fn handle<E: Entropy>(&mut self, now: Time, input: Input, entropy: &mut E) -> Vec<Output> {
+        let mut turn = Turn { now, out: Vec::new(), entropy };
+        match input {
+            Input::Message { from, agree } => {
+                if let Err(refusal) = self.message(from, agree, &mut turn) {
+                    turn.tell(Event::Rejected { from, refusal });
+                }
+            }
+            Input::LineUp(role) => self.line_up(role, &mut turn),
+            Input::LineDown(role) => self.line_down(role),
+            Input::Tick => self.tick(&mut turn),
+            Input::Begin(begin) => self.begin(begin, &mut turn),
+            Input::Cancel { login } => self.cancel(login, &mut turn),
+            Input::Freeze => self.want_freeze(&mut turn),
+            Input::Revoke => self.revoke(&mut turn),
+            Input::Approve { .. } | Input::Deny { .. } | Input::FreezeByCustomer => {}
+        }
+        self.pursue(&mut turn);
+        turn.out
+    }
+
+    /// Stores a record: folds it here, and asks for it to be made durable.
+    pub(super) fn store<E: Entropy>(&mut self, record: Record, turn: &mut Turn<'_, E>) {
+        // A record that this machine made itself always folds: both come from the same state.
+        if let Err(reason) = self.state.apply(&record) {
+            turn.tell(Event::Fault(Fault { culprit: Role::Broker, what: reason }));
+            return;
+        }
+        turn.out.push(Output::Store(record));
+    }
+
+    fn line_up<E: Entropy>(&mut self, role: Role, turn: &mut Turn<'_, E>) {
+        set(&mut self.up, role, true);
+        match role {
+            Role::TrustOperator => {
+                // Rule 8: heads first; `pursue` asks, and resumes what is owed.
+                self.compared = false;
+                self.retry_ms = RETRY_FIRST_MS;
+                self.retry_at = None;
+                if let Some(work) = &mut self.work
+                    && !matches!(work.round, Round::Failed)
+                {
+                    work.round = Round::Preparing;
+                }
+            }
+            Role::Device => self.repeat_propose(turn),
+            Role::Broker => {}
+        }
+    }
+
+    fn line_down(&mut self, role: Role) {
+        set(&mut self.up, role, false);
+        if role == Role::TrustOperator {
+            self.compared = false;
+        }
+    }
+
+    pub(super) fn is_up(&self, role: Role) -> bool {
+        self.up.get(usize::from(role.number()).saturating_sub(1)).copied().unwrap_or(false)
+    }
+
+    fn message<E: Entropy>(
+        &mut self,
+        from: Role,
+        agree: Agree,
+        turn: &mut Turn<'_, E>,
+    ) -> Result<(), Refusal> {
+        let name = agree.name();
+        if self.state.conflict {
+            return Err(Refusal::Conflict);
+        }
+        match (from, agree) {
+            (Role::TrustOperator, Agree::Committed { hash, commitment }) => {
+                self.committed(hash, commitment, turn).map_err(unfit(name))
+            }
+            (Role::TrustOperator, Agree::NotYet { wait_s, .. }) => {
+                let wait = turn.now.0.saturating_add(wait_s.clamp(1, GRACE_S).saturating_mul(1000));
+                self.retry_at = Some(Time(wait));
+                Ok(())
+            }
+            (Role::TrustOperator, Agree::Refused { hash, reason }) => {
+                self.trust_operator_refused(hash, reason, turn);
+                Ok(())
+            }
+            (Role::TrustOperator, Agree::GenesisDead) => {
+                self.genesis_dead(turn);
+                Ok(())
+            }
+            (Role::Device, Agree::Refused { hash, reason }) => {
+                self.device_refused(hash, reason, turn);
+                Ok(())
+            }
+            (Role::Device, Agree::Number { hash, number }) => {
+                self.number(hash, number, turn).map_err(unfit(name))
+            }
+            (Role::Device, Agree::Assent { hash, commitment, share, vote }) => {
+                self.assent(hash, &commitment, &share, vote, turn).map_err(unfit(name))
+            }
+            (Role::Device, Agree::Locked { block }) => {
+                self.device_locked(block).map_err(unfit(name))
+            }
+            (Role::Device | Role::TrustOperator, Agree::Word { word, proposal }) => {
+                self.word(from, &word, proposal.as_ref(), turn).map_err(unfit(name))
+            }
+            (
+                Role::Device | Role::TrustOperator,
+                Agree::HeadIs { head, vote, ask, notice },
+            ) => self.head_is(from, head, vote.as_ref(), (ask, notice), turn).map_err(unfit(name)),
+            (Role::Device | Role::TrustOperator, Agree::BlocksFrom { height }) => {
+                self.send_blocks(from, height, turn);
+                Ok(())
+            }
+            (Role::Device | Role::TrustOperator, Agree::Blocks { sealed }) => {
+                self.blocks(from, sealed, turn).map_err(unfit(name))
+            }
+            (_, _) => Err(Refusal::WrongParty {
+                message: name.into(),
+                found: from,
+                expected: "a party that may send it to a broker".into(),
+            }),
+        }
+    }
+
+    fn tick<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
+        let now = turn.now;
+        if let Some(queued) = &self.queued
+            && now >= Time::from_seconds(queued.exp)
+        {
+            let login = queued.begin.login;
+            self.queued = None;
+            turn.tell(Event::Ended { login, outcome: Outcome::Expired });
+        }
+        if self.state.lock.is_none()
+            && let Some(work) = &self.work
+            && now >= Time::from_seconds(work.block.claims().exp)
+        {
+            self.end_unlocked(Outcome::Expired, Reason::Expired, turn);
+        }
+        if let Base::Founding(f) = &self.state.base
+            && now >= f.deadline
+            && self.is_up(Role::TrustOperator)
+        {
+            self.genesis_asked = true;
+            turn.send(
+                Role::TrustOperator,
+                Agree::HeadIs { head: None, vote: None, ask: true, notice: false },
+            );
+        }
+        if self.retry_at.is_some_and(|t| now >= t) {
+            self.retry_at = None;
+            self.retry(turn);
+        }
+    }
+
+    /// Repeats what is owed an answer (rule 7: every handler is idempotent).
+    fn retry<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
+        if !self.is_up(Role::TrustOperator) {
+            return;
+        }
+        if !self.compared {
+            self.ask_head(turn);
+        } else if self.state.restrict.is_some() {
+            self.send_restrict(turn);
+        } else if let Some(work) = &self.work {
+            match &work.round {
+                Round::Preparing => {
+                    let block = work.block.clone();
+                    turn.send(Role::TrustOperator, Agree::Prepare { block });
+                }
+                Round::Endorsed(message) => {
+                    let message = (**message).clone();
+                    turn.send(Role::TrustOperator, message);
+                }
+                Round::Proposed { .. } => self.repeat_propose(turn),
+                Round::Failed => return,
+            }
+        } else {
+            return;
+        }
+        self.schedule_retry(turn);
+    }
+
+    pub(super) fn schedule_retry<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
+        self.retry_at = Some(Time(turn.now.0.saturating_add(self.retry_ms)));
+        self.retry_ms = self.retry_ms.saturating_mul(2).min(RETRY_MAX_MS);
+    }
+
+    pub(super) fn first_retry<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
+        self.retry_ms = RETRY_FIRST_MS;
+        self.schedule_retry(turn);
+    }
+
+    fn committed<E: Entropy>(
+        &mut self,
+        hash: Hash,
+        theirs: SignedCommitment,
+        turn: &mut Turn<'_, E>,
+    ) -> Result<(), String> {
+        let (parties, sub) = (*self.state.base.parties(), self.state.base.sub());
+        let key = self.key.clone();
+        let Some(work) = self.work.as_mut().filter(|w| w.block.hash() == hash) else {
+            return Err(format!("block {hash} is not the one proposed"));
+        };
+        verify_commitment(&parties, Role::TrustOperator, sub, hash, &theirs)?;
+        match &work.round {
+            Round::Proposed { theirs: known, .. } if *known == theirs => {
+                self.repeat_propose(turn);
+                return Ok(());
+            }
+            Round::Failed => return Ok(()),
+            // The trust operator lost its nonce: the same block in another package (rule 7).
+            Round::Preparing | Round::Proposed { .. } | Round::Endorsed(_) => {}
+        }
+        if turn.now >= Time::from_seconds(work.block.claims().exp) {
+            return Err("the proposal expired".into());
+        }
+        if work.tries > MAX_TRIES {
+            work.round = Round::Failed;
+            return Err(format!("block was tried {MAX_TRIES} times"));
+        }
+        let Some(share) = &self.share else {
+            return Err("this broker holds no share of the account".into());
+        };
+        work.tries = work.tries.saturating_add(1);
+        let (nonces, commitment) = share::commit(share, hash.0, turn.entropy);
+        let own = Signing { key: &key, role: Role::Broker, sub, block: hash }.commitment(commitment);
+        work.round = Round::Proposed { nonces: Box::new(nonces), own, theirs };
+        self.repeat_propose(turn);
+        self.first_retry(turn);
+        Ok(())
+    }
+
+    /// Sends the open proposal to the device, if there is one and a line.
+    fn repeat_propose<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
+        if !self.is_up(Role::Device) {
+            return;
+        }
+        if let Some(work) = &self.work
+            && let Round::Proposed { own, theirs, .. } = &work.round
+        {
+            let propose = Agree::Propose {
+                block: work.block.clone(),
+                body: work.body.clone(),
+                salt: work.salt.clone(),
+                commitments: [own.clone(), theirs.clone()],
+            };
+            turn.send(Role::Device, propose);
+        }
+    }
+}
+
+fn set(up: &mut [bool; 3], role: Role, value: bool) {
+    if let Some(slot) = up.get_mut(usize::from(role.number()).saturating_sub(1)) {
+        *slot = value;
+    }
+}
+
+fn unfit(message: &'static str) -> impl FnOnce(String) -> Refusal {
+    move |reason| Refusal::Unfit { message: message.into(), reason }
+}
+
+/// The first moment after `exp` + 30 s: "own now > exp + 30 s" (rule 4).
+pub(super) fn after_grace(exp: u64) -> Time {
+    Time(Time::from_seconds(exp.saturating_add(GRACE_S)).0.saturating_add(1))
+}

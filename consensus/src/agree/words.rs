@@ -1,0 +1,116 @@
+//! The device's refusing words as a party holds them, and what they still stop (rule 10).
+
+use crate::{
+    block::{Block, Kind, Sealed},
+    encoding::Hash,
+    vote::{Verb, Word},
+};
+
+use super::{base::Base, types::HeldWord};
+
+/// The words that still stand.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Words(Vec<HeldWord>);
+
+/// A device repeats; nobody needs more words than these standing at once.
+const MAX_WORDS: usize = 16;
+
+impl Words {
+    /// Judges a word against the chain: does its vote verify, and does it count?
+    ///
+    /// `Ok(None)`: it is answered already by what is sealed.
+    pub(super) fn judge(
+        &self,
+        base: &Base,
+        word: &Word,
+        proposal: Option<&Block>,
+    ) -> Result<Option<HeldWord>, String> {
+        let Some(account) = base.account() else {
+            return Err("account has no genesis, nothing to refuse".into());
+        };
+        word.verify(base.sub(), &base.parties().device).map_err(|e| e.to_string())?;
+        let above = match (word.verb, proposal) {
+            (Verb::Freeze, None) => account.height_since_unfreeze(&word.hash).ok_or(
+                "freeze names no block at or after the last unfreeze, expected one".to_owned(),
+            )?,
+            (Verb::Deny | Verb::Disown, Some(block)) => {
+                let c = block.claims();
+                if block.hash() != word.hash || c.sub != base.sub() || c.iss != base.iss() {
+                    return Err(format!(
+                        "word names block {}, the proposal beside it is {}",
+                        word.hash,
+                        block.hash()
+                    ));
+                }
+                let Some(above) = c.height.checked_sub(1) else {
+                    return Err("a genesis is not refused by a word".into());
+                };
+                if word.verb == Verb::Disown
+                    && account.height_since_unfreeze(&c.prev) != Some(above)
+                {
+                    return Err("disowned proposal builds on no block at or after the last unfreeze"
+                        .into());
+                }
+                above
+            }
+            (verb, _) => return Err(format!("{verb:?} with a wrong proposal beside it")),
+        };
+        let held = HeldWord { word: word.clone(), proposal: proposal.cloned(), above };
+        let answered = match word.verb {
+            Verb::Deny => base.next_height() > above.saturating_add(1),
+            _ => account.last_freeze().is_some_and(|h| h > above),
+        };
+        Ok((!answered).then_some(held))
+    }
+
+    pub(super) fn holds(&self, word: &Word) -> bool {
+        self.0.iter().any(|w| w.word.hash == word.hash && w.word.verb == word.verb)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= MAX_WORDS
+    }
+
+    pub(super) fn add(&mut self, held: HeldWord) {
+        if !self.holds(&held.word) {
+            self.0.push(held);
+        }
+    }
+
+    /// Drops what a sealed block answers.
+    pub(super) fn sealed(&mut self, sealed: &Sealed) {
+        let c = sealed.block.claims();
+        self.0.retain(|w| match w.word.verb {
+            Verb::Deny => c.height <= w.above,
+            _ => !(c.kind == Kind::Freeze && c.height > w.above),
+        });
+    }
+
+    /// Was this very block denied or disowned?
+    pub(super) fn denies(&self, hash: &Hash) -> Option<&HeldWord> {
+        self.0.iter().find(|w| w.word.verb != Verb::Freeze && w.word.hash == *hash)
+    }
+
+    /// A standing freeze or disown.
+    pub(super) fn freeze(&self) -> Option<&HeldWord> {
+        self.0.iter().find(|w| w.word.verb != Verb::Deny)
+    }
+
+    /// A standing deny whose proposal would be the next block.
+    pub(super) fn deny_at(&self, base: &Base) -> Option<&HeldWord> {
+        self.0.iter().find(|w| {
+            w.word.verb == Verb::Deny
+                && w.proposal.as_ref().is_some_and(|b| {
+                    b.claims().height == base.next_height() && b.claims().prev == base.prev()
+                })
+        })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &HeldWord> {
+        self.0.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
