@@ -222,6 +222,58 @@ mod tests {
         }
     }
 
+    /// Answers with the vector's randomness, once.
+    struct Given([u8; 32]);
+
+    impl Entropy for Given {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            bytes.copy_from_slice(&std::mem::take(&mut self.0));
+        }
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits = |i| u8::from_str_radix(&text[i..i + 2], 16).unwrap();
+        (0..text.len()).step_by(2).map(digits).collect()
+    }
+
+    fn given(text: &str) -> Given {
+        Given(hex(text).try_into().unwrap())
+    }
+
+    /// RFC 9180, appendix A.2.3, sequence number 0; secrets from the vector's keying material.
+    #[test]
+    fn seals_what_rfc_9180_seals() {
+        let recipient = SessionSecret::generate(&mut given(
+            "64835d5ee64aa7aad57c6f2e4f758f7696617f8829e70bc9ac7a5ef95d1c756c",
+        ));
+        let sender = SessionSecret::generate(&mut given(
+            "9d8f94537d5a3ddef71234c0baedfad4ca6861634d0b94c3007fed557ad17df6",
+        ));
+        let public = hex("1a478716d63cb2e16786ee93004486dc151e988b34b475043d3e0175bdb01c44");
+        assert_eq!(recipient.public().as_slice(), public);
+        let public = hex("f0f4f9e96c54aeed3f323de8534fffd7e0577e4ce269896716bcb95643c8712b");
+        assert_eq!(sender.public().as_slice(), public);
+
+        let info = hex("4f6465206f6e2061204772656369616e2055726e");
+        let aad = hex("436f756e742d30");
+        let plaintext = hex("4265617574792069732074727574682c20747275746820626561757479");
+        let mut ephemeral =
+            given("938d3daa5a8904540bc24f48ae90eed3f4f7f11839560597b55e7c9598c996c0");
+        let sealed = sender
+            .seal(&recipient.public(), &info, &aad, &plaintext, &mut ephemeral)
+            .unwrap();
+        let expected = hex(concat!(
+            "f7674cc8cd7baa5872d1f33dbaffe3314239f6197ddf5ded1746760bfc847e0e",
+            "ab1a13c9d4f01a87ec3440dbd756e2677bd2ecf9df0ce7ed73869b98e00c09be",
+            "111cb9fdf077347aeb88e61bdf",
+        ));
+        assert_eq!(sealed, expected);
+        let opened = recipient
+            .open(&sender.public(), &info, &aad, &sealed)
+            .unwrap();
+        assert_eq!(*opened, plaintext);
+    }
+
     #[test]
     fn opens_for_the_recipient_only() {
         let mut line = line();

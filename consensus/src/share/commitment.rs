@@ -108,6 +108,21 @@ impl Package {
 
 /// A pair of secret nonces, bound to the block hash given to [`commit`]. Lives in memory only, is
 /// used up by [`sign`](super::sign), and is wiped when dropped.
+///
+/// ```compile_fail,E0382
+/// # use warifu_consensus::share::{KeyShare, Nonces, Package, sign};
+/// fn twice(share: &KeyShare, nonces: Nonces, block: &[u8; 32], one: &Package, two: &Package) {
+///     let _ = sign(share, nonces, b"header.claims", block, one);
+///     let _ = sign(share, nonces, b"header.claims", block, two);
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// # use warifu_consensus::share::Nonces;
+/// fn twin(nonces: Nonces) -> (Nonces, Nonces) {
+///     (nonces.clone(), nonces)
+/// }
+/// ```
 pub struct Nonces {
     secret: SigningNonces<Suite>,
     commitment: Commitment,

@@ -220,6 +220,12 @@ impl Round1 {
         }
     }
 
+    /// A state with chosen coefficients.
+    #[cfg(test)]
+    pub(super) fn from_library(role: Role, secret: round1::SecretPackage<Suite>) -> Self {
+        Self { role, secret }
+    }
+
     /// Takes the packages of the two others, in any order, and returns the secrets to seal to them,
     /// in role order.
     ///
