@@ -322,11 +322,16 @@ mod tests {
                 line.broker.open(&from, INFO, AAD, &altered).is_err(),
                 "byte {index}"
             );
-            assert!(
-                line.broker
-                    .open(&from, INFO, AAD, &sealed[..index])
-                    .is_err()
-            );
+            let expected = if index < SEAL_OVERHEAD {
+                SessionError::TooShort {
+                    found: index,
+                    expected: SEAL_OVERHEAD,
+                }
+            } else {
+                SessionError::Unopened
+            };
+            let truncated = line.broker.open(&from, INFO, AAD, &sealed[..index]);
+            assert_eq!(truncated, Err(expected));
         }
         let mut longer = sealed;
         longer.push(0);

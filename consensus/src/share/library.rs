@@ -35,7 +35,8 @@ pub(super) fn role_of(identifier: Identifier) -> Option<Role> {
 }
 
 /// Decodes a point of the prime-order subgroup that is not the identity. The check on y stands in
-/// for encoding again: together with the order it leaves one encoding per point.
+/// for encoding again. The order alone would do (no non-canonical encoding is of prime order,
+/// eprint 2020/1244), but that is a theorem about the curve, this is visible.
 pub(super) fn point(what: &'static str, bytes: &[u8; 32]) -> Result<Element, DecodeError> {
     if !is_reduced(bytes) {
         return Err(DecodeError::Point { what });
