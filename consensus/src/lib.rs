@@ -8,7 +8,7 @@
 //! are arguments; what is to be done is returned. Each module uses only those above it:
 //!
 //! [`party`] · [`time`] · [`encoding`] (all domain strings, all text codecs) · [`signature`] ·
-//! [`random`] · [`vote`] · [`block`] · [`body`] · [`chain`] · [`share`] (the only user of FROST) ·
+//! [`random`] · [`vote`] · [`block`] · [`body`] · [`chain`] · [`share`] (the only user of FROST) · [`session`] ·
 //! [`enrol`] · [`wire`] · [`agree`].
 
 pub mod agree;
@@ -19,6 +19,7 @@ pub mod encoding;
 pub mod enrol;
 pub mod party;
 pub mod random;
+pub mod session;
 pub mod share;
 pub mod signature;
 pub mod time;

@@ -1,0 +1,185 @@
+//! Nonces, their commitments, and the package of three. Decides that a nonce exists for one block
+//! and one try, because three uses of one nonce give the share away: it is not `Clone`, has no
+//! encoding, and signing takes it by value. Never stores one.
+
+use core::fmt;
+
+use frost_core::round1::{NonceCommitment, SigningCommitments, SigningNonces};
+
+use super::keys::write_hex;
+use super::library::{self, LibraryRng, Suite};
+use super::{DecodeError, KeyShare, words};
+use crate::party::Role;
+use crate::random::Entropy;
+
+/// A party's public commitment to one pair of nonces. Points are decoded once, here.
+#[derive(Clone, Copy)]
+pub struct Commitment {
+    bytes: [u8; Self::LENGTH],
+    decoded: SigningCommitments<Suite>,
+}
+
+impl Commitment {
+    /// Bytes of the encoding.
+    pub const LENGTH: usize = 64;
+
+    const WHAT: &str = "commitment";
+
+    /// Decodes hiding (32) ‖ binding (32), compressed Edwards points.
+    ///
+    /// # Errors
+    /// [`DecodeError::Length`]; [`DecodeError::Point`] for an identity, torsion or non-canonical
+    /// point.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let points = words::<2>(Self::WHAT, bytes)?;
+        let [hiding, binding] = &points;
+        let decoded = SigningCommitments::new(
+            NonceCommitment::new(library::point(Self::WHAT, hiding)?),
+            NonceCommitment::new(library::point(Self::WHAT, binding)?),
+        );
+        Ok(Self {
+            bytes: join(*hiding, *binding),
+            decoded,
+        })
+    }
+
+    /// Hiding (32) ‖ binding (32).
+    pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
+        self.bytes
+    }
+
+    pub(super) fn decoded(&self) -> &SigningCommitments<Suite> {
+        &self.decoded
+    }
+}
+
+impl PartialEq for Commitment {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Commitment {}
+
+impl fmt::Debug for Commitment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Commitment(")?;
+        write_hex(f, &self.bytes)?;
+        f.write_str(")")
+    }
+}
+
+pub(super) fn join(first: [u8; 32], second: [u8; 32]) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    let (words, _) = bytes.as_chunks_mut::<32>();
+    for (word, half) in words.iter_mut().zip([first, second]) {
+        *word = half;
+    }
+    bytes
+}
+
+/// The commitments of all three parties to one signing. There is no package of fewer or of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Package {
+    commitments: [Commitment; 3],
+}
+
+impl Package {
+    /// A package of the commitments of device, broker and trust operator, in role order.
+    pub const fn new(commitments: [Commitment; 3]) -> Self {
+        Self { commitments }
+    }
+
+    /// The commitments in role order.
+    pub fn commitments(&self) -> &[Commitment; 3] {
+        &self.commitments
+    }
+
+    /// The commitment of one party.
+    pub fn commitment(&self, role: Role) -> &Commitment {
+        let [device, broker, trust] = &self.commitments;
+        match role {
+            Role::Device => device,
+            Role::Broker => broker,
+            Role::TrustOperator => trust,
+        }
+    }
+}
+
+/// A pair of secret nonces, bound to the block hash given to [`commit`]. Lives in memory only, is
+/// used up by [`sign`](super::sign), and is wiped when dropped.
+///
+/// ```compile_fail,E0382
+/// # use warifu_consensus::share::{KeyShare, Nonces, Package, sign};
+/// fn twice(share: &KeyShare, nonces: Nonces, block: &[u8; 32], one: &Package, two: &Package) {
+///     let _ = sign(share, nonces, b"header.claims", block, one);
+///     let _ = sign(share, nonces, b"header.claims", block, two);
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// # use warifu_consensus::share::Nonces;
+/// fn twin(nonces: Nonces) -> (Nonces, Nonces) {
+///     (nonces.clone(), nonces)
+/// }
+/// ```
+pub struct Nonces {
+    secret: SigningNonces<Suite>,
+    commitment: Commitment,
+    block_hash: [u8; 32],
+}
+
+impl Nonces {
+    /// The public commitment to these nonces.
+    pub fn commitment(&self) -> &Commitment {
+        &self.commitment
+    }
+
+    /// The hash of the one block that these nonces may sign.
+    pub fn block_hash(&self) -> &[u8; 32] {
+        &self.block_hash
+    }
+
+    pub(super) fn secret(&self) -> &SigningNonces<Suite> {
+        &self.secret
+    }
+}
+
+impl fmt::Debug for Nonces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nonces(<redacted>)")
+    }
+}
+
+/// Makes fresh nonces for one try at signing the block with this hash, and the commitment to send
+/// (RFC 9591 round one). The nonces hash fresh randomness together with the share, so weak
+/// randomness alone does not make them predictable; a repeated `entropy` still repeats them.
+pub fn commit(
+    share: &KeyShare,
+    block_hash: [u8; 32],
+    entropy: &mut impl Entropy,
+) -> (Nonces, Commitment) {
+    loop {
+        let (secret, decoded) =
+            frost_core::round1::commit(share.secret().signing_share(), &mut LibraryRng(entropy));
+        let hiding = library::encode_point(&decoded.hiding().value());
+        let binding = library::encode_point(&decoded.binding().value());
+        // A zero nonce has no encoding and would give the share away; it is drawn with
+        // probability 2^-252.
+        let (Some(hiding), Some(binding)) = (hiding, binding) else {
+            continue;
+        };
+        let commitment = Commitment {
+            bytes: join(hiding, binding),
+            decoded,
+        };
+        return (
+            Nonces {
+                secret,
+                commitment,
+                block_hash,
+            },
+            commitment,
+        );
+    }
+}
