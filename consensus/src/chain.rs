@@ -295,6 +295,7 @@ pub struct Account {
     epoch: u64,
     /// Hashes from the last `unfreeze` (else genesis) to the head; never empty.
     since_unfreeze: Vec<Hash>,
+    last_freeze: Option<u64>,
 }
 
 impl Account {
@@ -347,6 +348,9 @@ impl Account {
             self.since_unfreeze.clear();
         }
         self.since_unfreeze.push(hash);
+        if claims.kind == Kind::Freeze {
+            self.last_freeze = Some(claims.height);
+        }
     }
 
     /// Verifies a block and folds it in; on an error the account is unchanged.
@@ -418,6 +422,20 @@ impl Account {
     #[must_use]
     pub fn counts_since_unfreeze(&self, hash: &Hash) -> bool {
         self.since_unfreeze.contains(hash)
+    }
+
+    /// The height of a block at or after the last `unfreeze` (else genesis), by its hash.
+    #[must_use]
+    pub fn height_since_unfreeze(&self, hash: &Hash) -> Option<u64> {
+        // A word names a recent block: look from the head down.
+        let back = self.since_unfreeze.iter().rev().position(|h| h == hash)?;
+        self.head.height.checked_sub(u64::try_from(back).ok()?)
+    }
+
+    /// The height of the last `freeze` block.
+    #[must_use]
+    pub fn last_freeze(&self) -> Option<u64> {
+        self.last_freeze
     }
 
     fn error(&self, block: &Block, fault: ChainFault) -> ChainError {
@@ -566,6 +584,7 @@ fn open(ledger: &Ledger, genesis: &Sealed) -> Result<Account, ChainFault> {
         status: Status::Active,
         epoch: 0,
         since_unfreeze: vec![hash],
+        last_freeze: None,
     })
 }
 

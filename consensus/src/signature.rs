@@ -170,3 +170,13 @@ mod tests {
         );
     }
 }
+
+/// An Ed25519 signature R ‖ S, 64 bytes, as messages and records carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SignatureBytes(#[serde(with = "crate::encoding::bytes")] pub [u8; 64]);
+
+impl From<[u8; 64]> for SignatureBytes {
+    fn from(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+}

@@ -67,10 +67,14 @@ pub enum WireError {
 /// [`WireError::TooLong`] or [`WireError::Malformed`] when the value has no encoding.
 pub fn encode<T: Serialize, const LIMIT: usize>(value: &T) -> Result<Vec<u8>, WireError> {
     let config = bincode::config::standard().with_limit::<LIMIT>();
-    let bytes = bincode::serde::encode_to_vec(value, config)
-        .map_err(|e| WireError::Malformed { reason: e.to_string() })?;
+    let bytes = bincode::serde::encode_to_vec(value, config).map_err(|e| WireError::Malformed {
+        reason: e.to_string(),
+    })?;
     if bytes.len() > LIMIT {
-        return Err(WireError::TooLong { found: bytes.len(), limit: LIMIT });
+        return Err(WireError::TooLong {
+            found: bytes.len(),
+            limit: LIMIT,
+        });
     }
     Ok(bytes)
 }
@@ -83,14 +87,22 @@ pub fn decode<T: Serialize + DeserializeOwned, const LIMIT: usize>(
     bytes: &[u8],
 ) -> Result<T, WireError> {
     if bytes.len() > LIMIT {
-        return Err(WireError::TooLong { found: bytes.len(), limit: LIMIT });
+        return Err(WireError::TooLong {
+            found: bytes.len(),
+            limit: LIMIT,
+        });
     }
     let config = bincode::config::standard().with_limit::<LIMIT>();
-    let (value, read): (T, usize) = bincode::serde::decode_from_slice(bytes, config)
-        .map_err(|e| WireError::Malformed { reason: e.to_string() })?;
+    let (value, read): (T, usize) =
+        bincode::serde::decode_from_slice(bytes, config).map_err(|e| WireError::Malformed {
+            reason: e.to_string(),
+        })?;
     let again = encode::<T, LIMIT>(&value)?;
     if read != bytes.len() || again != bytes {
-        return Err(WireError::NotCanonical { found: bytes.len(), expected: again.len() });
+        return Err(WireError::NotCanonical {
+            found: bytes.len(),
+            expected: again.len(),
+        });
     }
     Ok(value)
 }
@@ -142,10 +154,15 @@ impl Message {
     /// [`WireError`] naming what was found.
     pub fn from_frame(frame: &[u8]) -> Result<Self, WireError> {
         if frame.len() > MAX_FRAME {
-            return Err(WireError::TooLong { found: frame.len(), limit: MAX_FRAME });
+            return Err(WireError::TooLong {
+                found: frame.len(),
+                limit: MAX_FRAME,
+            });
         }
         match frame.split_first() {
-            None => Err(WireError::Malformed { reason: "empty frame".into() }),
+            None => Err(WireError::Malformed {
+                reason: "empty frame".into(),
+            }),
             Some((&WIRE_VERSION, rest)) => decode::<Self, { MAX_FRAME - 1 }>(rest),
             Some((&found, _)) => Err(WireError::Version { found }),
         }

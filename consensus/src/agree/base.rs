@@ -41,12 +41,20 @@ impl Founding {
     pub fn check(&self) -> Result<(), String> {
         let expected = Sub::of_transcript(&self.transcript);
         if self.sub != expected {
-            return Err(format!("account is named {}, expected {expected}", self.sub));
+            return Err(format!(
+                "account is named {}, expected {expected}",
+                self.sub
+            ));
         }
         for (role, vote) in Role::ALL.into_iter().zip(&self.votes) {
-            let statement =
-                Statement { verb: Verb::Transcript, role, sub: self.sub, hash: self.transcript };
-            vote.verify(&statement, self.parties.key(role)).map_err(|e| e.to_string())?;
+            let statement = Statement {
+                verb: Verb::Transcript,
+                role,
+                sub: self.sub,
+                hash: self.transcript,
+            };
+            vote.verify(&statement, self.parties.key(role))
+                .map_err(|e| e.to_string())?;
         }
         Ok(())
     }
@@ -184,8 +192,10 @@ impl Base {
                 if same {
                     Ok(())
                 } else {
-                    Err("genesis names another enrolment than the one that this party voted for"
-                        .into())
+                    Err(
+                        "genesis names another enrolment than the one that this party voted for"
+                            .into(),
+                    )
                 }
             }
         }
@@ -201,7 +211,9 @@ impl Base {
             Self::Dead(_) => Err("the account's genesis is dead".into()),
             Self::Founding(f) => {
                 self.check(&sealed.block)?;
-                Account::open(&f.ledger, sealed).map(drop).map_err(|e| e.to_string())
+                Account::open(&f.ledger, sealed)
+                    .map(drop)
+                    .map_err(|e| e.to_string())
             }
         }
     }

@@ -99,7 +99,6 @@ pub struct Device {
     state: Ledgered,
     open: Option<Open>,
     answered: Option<Answered>,
-    up: [bool; 2],
     repeat_at: Option<Time>,
 }
 
@@ -148,7 +147,6 @@ impl Device {
             },
             open: None,
             answered: None,
-            up: [false; 2],
             repeat_at: None,
         };
         for record in records {
@@ -173,29 +171,51 @@ impl Device {
     /// genesis is overdue (rules 8, 10).
     #[must_use]
     pub fn needs_trust_operator(&self, now: Time) -> bool {
-        let stale = self.state.lock.as_ref().is_some_and(|l| now >= after_grace(l.claims().exp));
-        let overdue = self.state.base.founding().is_some_and(|f| now >= f.deadline);
+        let stale = self
+            .state
+            .lock
+            .as_ref()
+            .is_some_and(|l| now >= after_grace(l.claims().exp));
+        let overdue = self
+            .state
+            .base
+            .founding()
+            .is_some_and(|f| now >= f.deadline);
         stale || overdue || !self.state.words.is_empty()
     }
 
     /// When to call with [`Input::Tick`], if nothing happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let open = self.open.as_ref().map(|o| Time::from_seconds(o.block.claims().exp));
+        let open = self
+            .open
+            .as_ref()
+            .map(|o| Time::from_seconds(o.block.claims().exp));
         let lock = match self.repeat_at {
             Some(_) => None,
-            None => self.state.lock.as_ref().map(|l| after_grace(l.claims().exp)),
+            None => self
+                .state
+                .lock
+                .as_ref()
+                .map(|l| after_grace(l.claims().exp)),
         };
         let founding = match self.repeat_at {
             Some(_) => None,
             None => self.state.base.founding().map(|f| f.deadline),
         };
-        [open, lock, founding, self.repeat_at].into_iter().flatten().min()
+        [open, lock, founding, self.repeat_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Moves the machine. Perform the outputs in order.
     pub fn handle<E: Entropy>(&mut self, now: Time, input: Input, entropy: &mut E) -> Vec<Output> {
-        let mut turn = Turn { now, out: Vec::new(), entropy };
+        let mut turn = Turn {
+            now,
+            out: Vec::new(),
+            entropy,
+        };
         match input {
             Input::Message { from, agree } => {
                 if let Err(refusal) = self.message(from, agree, &mut turn) {
@@ -203,7 +223,6 @@ impl Device {
                 }
             }
             Input::LineUp(role) => self.line_up(role, &mut turn),
-            Input::LineDown(role) => set(&mut self.up, role, false),
             Input::Tick => self.tick(&mut turn),
             Input::Approve { hash, number } => self.approve(hash, number, &mut turn),
             Input::Deny { hash, not_me } => self.deny(hash, not_me, &mut turn),
@@ -215,14 +234,16 @@ impl Device {
 
     fn store<E: Entropy>(&mut self, record: Record, turn: &mut Turn<'_, E>) {
         if let Err(what) = self.state.apply(&record) {
-            turn.tell(Event::Fault(Fault { culprit: Role::Device, what }));
+            turn.tell(Event::Fault(Fault {
+                culprit: Role::Device,
+                what,
+            }));
             return;
         }
         turn.out.push(Output::Store(record));
     }
 
     fn line_up<E: Entropy>(&mut self, role: Role, turn: &mut Turn<'_, E>) {
-        set(&mut self.up, role, true);
         self.say_head(role, turn);
         self.repeat_words(role, turn);
     }
@@ -231,26 +252,47 @@ impl Device {
         let head = self.state.base.head();
         let vote = head.map(|h| {
             let sub = self.state.base.sub();
-            Signing { key: &self.key, role: Role::Device, sub, block: h.hash }.vote(Verb::Head)
+            Signing {
+                key: &self.key,
+                role: Role::Device,
+                sub,
+                block: h.hash,
+            }
+            .vote(Verb::Head)
         });
         let notice = self.state.restored_at.is_some();
-        turn.send(to, Agree::HeadIs { head, vote, ask: true, notice });
+        turn.send(
+            to,
+            Agree::HeadIs {
+                head,
+                vote,
+                ask: true,
+                notice,
+            },
+        );
     }
 
     fn repeat_words<E: Entropy>(&self, to: Role, turn: &mut Turn<'_, E>) {
         for held in self.state.words.iter() {
-            let agree = Agree::Word { word: held.word.clone(), proposal: held.proposal.clone() };
+            let agree = Agree::Word {
+                word: held.word,
+                proposal: held.proposal.clone(),
+            };
             turn.send(to, agree);
         }
     }
 
     fn tick<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
         let now = turn.now;
-        if let Some(open) =
-            self.open.take_if(|o| now >= Time::from_seconds(o.block.claims().exp))
+        if let Some(open) = self
+            .open
+            .take_if(|o| now >= Time::from_seconds(o.block.claims().exp))
         {
             let hash = open.block.hash();
-            turn.tell(Event::PromptGone { hash, reason: Some(Reason::Expired) });
+            turn.tell(Event::PromptGone {
+                hash,
+                reason: Some(Reason::Expired),
+            });
         }
         if self.needs_trust_operator(now) && self.repeat_at.is_none_or(|t| now >= t) {
             for role in [Role::Broker, Role::TrustOperator] {
@@ -270,18 +312,32 @@ impl Device {
         turn: &mut Turn<'_, E>,
     ) -> Result<(), Refusal> {
         let name = agree.name();
-        let unfit = |reason: String| Refusal::Unfit { message: name.into(), reason };
+        let unfit = |reason: String| Refusal::Unfit {
+            message: name.into(),
+            reason,
+        };
         if self.state.conflict {
             return Err(Refusal::Conflict);
         }
         match (from, agree) {
-            (Role::Broker, Agree::Propose { block, body, salt, commitments }) => {
-                self.propose(block, body, salt, commitments, turn).map_err(unfit)
-            }
+            (
+                Role::Broker,
+                Agree::Propose {
+                    block,
+                    body,
+                    salt,
+                    commitments,
+                },
+            ) => self
+                .propose(block, body, salt, commitments, turn)
+                .map_err(unfit),
             (Role::Broker, Agree::Match { hash }) => self.matched(hash, turn).map_err(unfit),
             (Role::Broker, Agree::Refused { hash, reason }) => {
                 if self.open.take_if(|o| o.block.hash() == hash).is_some() {
-                    turn.tell(Event::PromptGone { hash, reason: Some(reason) });
+                    turn.tell(Event::PromptGone {
+                        hash,
+                        reason: Some(reason),
+                    });
                 }
                 Ok(())
             }
@@ -293,13 +349,22 @@ impl Device {
             }
             (_, Agree::BlocksFrom { height }) => {
                 if let Some(head) = self.state.base.head().filter(|h| height <= h.height) {
-                    turn.out.push(Output::SendBlocks { to: from, from: height, until: head.height });
+                    turn.out.push(Output::SendBlocks {
+                        to: from,
+                        from: height,
+                        until: head.height,
+                    });
                 }
                 Ok(())
             }
-            (_, Agree::HeadIs { head, vote, ask, .. }) => {
-                self.head_is(from, head, vote.as_ref(), ask, turn).map_err(unfit)
-            }
+            (
+                _,
+                Agree::HeadIs {
+                    head, vote, ask, ..
+                },
+            ) => self
+                .head_is(from, head, vote.as_ref(), ask, turn)
+                .map_err(unfit),
             (Role::TrustOperator, Agree::GenesisDead) => {
                 if matches!(self.state.base, Base::Founding(_)) {
                     self.store(Record::Dead, turn);
@@ -321,7 +386,10 @@ impl Device {
     fn own_eyes(&self, block: &Block, now: Time) -> Result<(), Reason> {
         let c = block.claims();
         if c.kind.class() != Class::Admit {
-            return Err(Reason::Rule(format!("kind `{}` is no admit", c.kind.name())));
+            return Err(Reason::Rule(format!(
+                "kind `{}` is no admit",
+                c.kind.name()
+            )));
         }
         self.state.base.check(block).map_err(Reason::Rule)?;
         check_times(now, c.iat, c.exp).map_err(|e| Reason::Clock(e.to_string()))?;
@@ -352,14 +420,22 @@ impl Device {
             return Ok(());
         }
         let (parties, sub) = (*self.state.base.parties(), self.state.base.sub());
-        for (role, signed) in [Role::Broker, Role::TrustOperator].into_iter().zip(&commitments) {
+        for (role, signed) in [Role::Broker, Role::TrustOperator]
+            .into_iter()
+            .zip(&commitments)
+        {
             verify_commitment(&parties, role, sub, hash, signed)?;
         }
         if let Some(lock) = &self.state.lock {
             if lock.hash() == hash {
                 return self.assent_again(commitments, turn);
             }
-            turn.send(Role::Broker, Agree::Locked { block: lock.clone() });
+            turn.send(
+                Role::Broker,
+                Agree::Locked {
+                    block: lock.clone(),
+                },
+            );
             return Ok(());
         }
         if let Err(reason) = self.own_eyes(&block, turn.now) {
@@ -376,22 +452,41 @@ impl Device {
         let shown = match self.open_body(&block, body.as_ref(), salt.as_ref()) {
             Ok(shown) => shown,
             Err(reason) => {
-                turn.send(Role::Broker, Agree::Refused { hash, reason: Reason::Rule(reason) });
+                turn.send(
+                    Role::Broker,
+                    Agree::Refused {
+                        hash,
+                        reason: Reason::Rule(reason),
+                    },
+                );
                 return Ok(());
             }
         };
         if let Some(old) = self.open.take() {
-            turn.tell(Event::PromptGone { hash: old.block.hash(), reason: None });
+            turn.tell(Event::PromptGone {
+                hash: old.block.hash(),
+                reason: None,
+            });
         }
         let claims = block.claims().clone();
         let genesis = claims.kind == Kind::Genesis;
-        self.open = Some(Open { block, body, salt, commitments, number: None });
+        self.open = Some(Open {
+            block,
+            body,
+            salt,
+            commitments,
+            number: None,
+        });
         if genesis {
             // Rule 10: the six digits, typed by the customer, stand for the number; the broker's
             // transcript vote, which the founding holds, is its word that they matched.
             return self.lock_and_assent(turn);
         }
-        turn.tell(Event::Prompt(Prompt { hash, claims, body: shown }));
+        turn.tell(Event::Prompt(Prompt {
+            hash,
+            claims,
+            body: shown,
+        }));
         Ok(())
     }
 
@@ -436,11 +531,22 @@ impl Device {
     }
 
     fn lock_and_assent<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) -> Result<(), String> {
-        let Some(open) = self.open.take() else { return Ok(()) };
+        let Some(open) = self.open.take() else {
+            return Ok(());
+        };
         let hash = open.block.hash();
         if let Err(reason) = self.own_eyes(&open.block, turn.now) {
-            turn.send(Role::Broker, Agree::Refused { hash, reason: reason.clone() });
-            turn.tell(Event::PromptGone { hash, reason: Some(reason) });
+            turn.send(
+                Role::Broker,
+                Agree::Refused {
+                    hash,
+                    reason: reason.clone(),
+                },
+            );
+            turn.tell(Event::PromptGone {
+                hash,
+                reason: Some(reason),
+            });
             return Ok(());
         }
         // Rule 1: the lock is durable before the signature leaves.
@@ -459,7 +565,9 @@ impl Device {
         commitments: [SignedCommitment; 2],
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
-        let Some(block) = self.state.lock.clone() else { return Ok(()) };
+        let Some(block) = self.state.lock.clone() else {
+            return Ok(());
+        };
         let hash = block.hash();
         let tries = match self.answered.as_ref().filter(|a| a.hash == hash) {
             Some(a) if a.commitments == commitments => {
@@ -490,13 +598,21 @@ impl Device {
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         let (hash, sub) = (block.hash(), self.state.base.sub());
-        let share = self.share.as_ref().ok_or("this device holds no share of the account")?;
-        let signing = Signing { key: &self.key, role: Role::Device, sub, block: hash };
+        let share = self
+            .share
+            .as_ref()
+            .ok_or("this device holds no share of the account")?;
+        let signing = Signing {
+            key: &self.key,
+            role: Role::Device,
+            sub,
+            block: hash,
+        };
         let (nonces, commitment) = share::commit(share, hash.0, turn.entropy);
         let own = signing.commitment(commitment);
         let [broker, trust_operator] = commitments.clone();
         let package = package_of(&[own.clone(), broker, trust_operator]);
-        let signature = share::sign(share, nonces, block.input().as_bytes(), hash.0, &package)
+        let signature = share::sign(share, nonces, block.input().as_bytes(), &hash.0, &package)
             .map_err(|e| e.to_string())?;
         let assent = Agree::Assent {
             hash,
@@ -505,7 +621,12 @@ impl Device {
             vote: signing.vote(Verb::Assent),
         };
         turn.send(Role::Broker, assent.clone());
-        self.answered = Some(Answered { hash, commitments, assent, tries });
+        self.answered = Some(Answered {
+            hash,
+            commitments,
+            assent,
+            tries,
+        });
         Ok(())
     }
 
@@ -516,7 +637,10 @@ impl Device {
         };
         let verb = if not_me { Verb::Disown } else { Verb::Deny };
         self.say(verb, hash, Some(open.block), turn);
-        turn.tell(Event::PromptGone { hash, reason: Some(Reason::Denied) });
+        turn.tell(Event::PromptGone {
+            hash,
+            reason: Some(Reason::Denied),
+        });
     }
 
     fn freeze<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
@@ -545,10 +669,20 @@ impl Device {
             Some(p) => p.claims().height.saturating_sub(1),
             None => self.state.base.head().map_or(0, |h| h.height),
         };
-        let held = HeldWord { word: word.clone(), proposal: proposal.clone(), above };
+        let held = HeldWord {
+            word: word,
+            proposal: proposal.clone(),
+            above,
+        };
         self.store(Record::Word(Box::new(held)), turn);
         for role in [Role::Broker, Role::TrustOperator] {
-            turn.send(role, Agree::Word { word: word.clone(), proposal: proposal.clone() });
+            turn.send(
+                role,
+                Agree::Word {
+                    word: word,
+                    proposal: proposal.clone(),
+                },
+            );
         }
         self.repeat_at = Some(Time(turn.now.0.saturating_add(REPEAT_MS)));
     }
@@ -564,7 +698,12 @@ impl Device {
         if let Some(head) = head {
             let vote = vote.ok_or("head without its vote")?;
             let sub = self.state.base.sub();
-            let statement = Statement { verb: Verb::Head, role: from, sub, hash: head.hash };
+            let statement = Statement {
+                verb: Verb::Head,
+                role: from,
+                sub,
+                hash: head.hash,
+            };
             vote.verify(&statement, self.state.base.parties().key(from))
                 .map_err(|e| e.to_string())?;
         }
@@ -603,7 +742,10 @@ impl Device {
                 .map_err(|e| e.to_string())?;
                 let what = format!("sealed block {hash} at height {height} beside another");
                 self.store(Record::Conflict(Box::new(sealed)), turn);
-                turn.tell(Event::Fault(Fault { culprit: from, what }));
+                turn.tell(Event::Fault(Fault {
+                    culprit: from,
+                    what,
+                }));
             }
             return Ok(());
         }
@@ -630,14 +772,5 @@ impl Device {
             self.repeat_at = None;
         }
         Ok(())
-    }
-}
-
-fn set(up: &mut [bool; 2], role: Role, value: bool) {
-    let [broker, trust_operator] = up;
-    match role {
-        Role::Broker => *broker = value,
-        Role::TrustOperator => *trust_operator = value,
-        Role::Device => {}
     }
 }

@@ -19,9 +19,6 @@ mod trust_operator;
 mod types;
 mod words;
 
-#[cfg(test)]
-mod tests;
-
 pub use base::{Base, Founding};
 pub use broker::Broker;
 pub use device::Device;

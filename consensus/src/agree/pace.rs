@@ -14,7 +14,11 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(limit: u32, window_s: u64) -> Self {
-        Self { limit, window_s, marks: VecDeque::new() }
+        Self {
+            limit,
+            window_s,
+            marks: VecDeque::new(),
+        }
     }
 
     /// Marks in the window that ends now.

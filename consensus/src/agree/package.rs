@@ -12,19 +12,32 @@ use crate::{
 /// The hash of a package: `derive_key` of the three commitments in role order, 192 bytes.
 #[must_use]
 pub fn package_hash(package: &Package) -> Hash {
-    let [a, b, c] = &package.commitments;
-    derive(Context::Package, &[a.as_bytes(), b.as_bytes(), c.as_bytes()])
+    let [a, b, c] = package.commitments();
+    derive(
+        Context::Package,
+        &[a.as_bytes(), b.as_bytes(), c.as_bytes()],
+    )
 }
 
 /// What an assent says: vote 1 of the device over the block's hash.
 #[must_use]
 pub fn assent_statement(sub: Sub, hash: Hash) -> Statement {
-    Statement { verb: Verb::Assent, role: Role::Device, sub, hash }
+    Statement {
+        verb: Verb::Assent,
+        role: Role::Device,
+        sub,
+        hash,
+    }
 }
 
 fn commitment_statement(role: Role, sub: Sub, block: Hash, commitment: &Commitment) -> Statement {
     let hash = derive(Context::Commitment, &[&block.0, commitment.as_bytes()]);
-    Statement { verb: Verb::Commitment, role, sub, hash }
+    Statement {
+        verb: Verb::Commitment,
+        role,
+        sub,
+        hash,
+    }
 }
 
 fn share_statement(
@@ -34,8 +47,13 @@ fn share_statement(
     package: Hash,
     share: &SignatureShare,
 ) -> Statement {
-    let hash = derive(Context::Share, &[&block.0, &package.0, share.as_bytes()]);
-    Statement { verb: Verb::Share, role, sub, hash }
+    let hash = derive(Context::Share, &[&block.0, &package.0, &share.to_bytes()]);
+    Statement {
+        verb: Verb::Share,
+        role,
+        sub,
+        hash,
+    }
 }
 
 /// One party's signing of one block of one account.
@@ -50,16 +68,27 @@ pub(super) struct Signing<'a> {
 impl Signing<'_> {
     pub(super) fn commitment(self, commitment: Commitment) -> SignedCommitment {
         let statement = commitment_statement(self.role, self.sub, self.block, &commitment);
-        SignedCommitment { vote: Vote::sign(self.key, &statement), commitment }
+        SignedCommitment {
+            vote: Vote::sign(self.key, &statement),
+            commitment,
+        }
     }
 
     pub(super) fn share(self, package: Hash, share: SignatureShare) -> SignedShare {
         let statement = share_statement(self.role, self.sub, self.block, package, &share);
-        SignedShare { vote: Vote::sign(self.key, &statement), share }
+        SignedShare {
+            vote: Vote::sign(self.key, &statement),
+            share,
+        }
     }
 
     pub(super) fn vote(self, verb: Verb) -> Vote {
-        let statement = Statement { verb, role: self.role, sub: self.sub, hash: self.block };
+        let statement = Statement {
+            verb,
+            role: self.role,
+            sub: self.sub,
+            hash: self.block,
+        };
         Vote::sign(self.key, &statement)
     }
 }
@@ -73,7 +102,10 @@ pub(super) fn verify_commitment(
     signed: &SignedCommitment,
 ) -> Result<(), String> {
     let statement = commitment_statement(role, sub, block, &signed.commitment);
-    signed.vote.verify(&statement, parties.key(role)).map_err(|e| e.to_string())
+    signed
+        .vote
+        .verify(&statement, parties.key(role))
+        .map_err(|e| e.to_string())
 }
 
 /// Checks vote 8.
@@ -86,7 +118,10 @@ pub(super) fn verify_share(
     signed: &SignedShare,
 ) -> Result<(), String> {
     let statement = share_statement(role, sub, block, package, &signed.share);
-    signed.vote.verify(&statement, parties.key(role)).map_err(|e| e.to_string())
+    signed
+        .vote
+        .verify(&statement, parties.key(role))
+        .map_err(|e| e.to_string())
 }
 
 /// Checks vote 1 or 2.
@@ -98,11 +133,20 @@ pub(super) fn verify_vote(
     hash: Hash,
     vote: &Vote,
 ) -> Result<(), String> {
-    vote.verify(&Statement { verb, role, sub, hash }, parties.key(role)).map_err(|e| e.to_string())
+    vote.verify(
+        &Statement {
+            verb,
+            role,
+            sub,
+            hash,
+        },
+        parties.key(role),
+    )
+    .map_err(|e| e.to_string())
 }
 
 /// The package of three signed commitments.
 pub(super) fn package_of(signed: &[SignedCommitment; 3]) -> Package {
     let [a, b, c] = signed;
-    Package { commitments: [a.commitment.clone(), b.commitment.clone(), c.commitment.clone()] }
+    Package::new([a.commitment, b.commitment, c.commitment])
 }

@@ -29,9 +29,9 @@ use super::{
 };
 
 /// Proposals per account in [`PREPARE_WINDOW_S`] before the trust operator refuses (rule 2).
-pub const PREPARE_LIMIT: u32 = 120;
+pub(super) const PREPARE_LIMIT: u32 = 120;
 /// The window of [`PREPARE_LIMIT`] in seconds.
-pub const PREPARE_WINDOW_S: u64 = 60;
+pub(super) const PREPARE_WINDOW_S: u64 = 60;
 /// How often an unanswered device word is repeated to the broker, in milliseconds.
 const WORD_REPEAT_MS: u64 = 5_000;
 
@@ -214,7 +214,11 @@ impl TrustOperator {
 
     /// Moves the machine. Perform the outputs in order.
     pub fn handle<E: Entropy>(&mut self, now: Time, input: Input, entropy: &mut E) -> Vec<Output> {
-        let mut turn = Turn { now, out: Vec::new(), entropy };
+        let mut turn = Turn {
+            now,
+            out: Vec::new(),
+            entropy,
+        };
         match input {
             Input::Message { from, agree } => {
                 if let Err(refusal) = self.message(from, agree, &mut turn) {
@@ -240,17 +244,29 @@ impl TrustOperator {
 
     fn store<E: Entropy>(&mut self, record: Record, turn: &mut Turn<'_, E>) {
         if let Err(what) = self.state.apply(&record) {
-            turn.tell(Event::Fault(Fault { culprit: Role::TrustOperator, what }));
+            turn.tell(Event::Fault(Fault {
+                culprit: Role::TrustOperator,
+                what,
+            }));
             return;
         }
         turn.out.push(Output::Store(record));
     }
 
     fn tick<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
-        if self.open.as_ref().is_some_and(|o| turn.now >= Time::from_seconds(o.exp)) {
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|o| turn.now >= Time::from_seconds(o.exp))
+        {
             self.open = None;
         }
-        if self.state.base.founding().is_some_and(|f| turn.now >= f.deadline) {
+        if self
+            .state
+            .base
+            .founding()
+            .is_some_and(|f| turn.now >= f.deadline)
+        {
             self.declare_dead(turn);
         }
         if self.repeat_at.is_some_and(|t| turn.now >= t) {
@@ -265,8 +281,14 @@ impl TrustOperator {
             return;
         }
         for held in self.state.words.iter() {
-            let agree = Agree::Word { word: held.word.clone(), proposal: held.proposal.clone() };
-            turn.out.push(Output::Send { to: Role::Broker, agree });
+            let agree = Agree::Word {
+                word: held.word,
+                proposal: held.proposal.clone(),
+            };
+            turn.out.push(Output::Send {
+                to: Role::Broker,
+                agree,
+            });
         }
         self.repeat_at = Some(Time(turn.now.0.saturating_add(WORD_REPEAT_MS)));
     }
@@ -278,7 +300,10 @@ impl TrustOperator {
         turn: &mut Turn<'_, E>,
     ) -> Result<(), Refusal> {
         let name = agree.name();
-        let unfit = |reason: String| Refusal::Unfit { message: name.into(), reason };
+        let unfit = |reason: String| Refusal::Unfit {
+            message: name.into(),
+            reason,
+        };
         if self.state.conflict {
             return Err(Refusal::Conflict);
         }
@@ -287,7 +312,16 @@ impl TrustOperator {
                 self.prepare(&block, turn);
                 Ok(())
             }
-            (Role::Broker, Agree::Endorse { block, package, shares, assent, endorse }) => {
+            (
+                Role::Broker,
+                Agree::Endorse {
+                    block,
+                    package,
+                    shares,
+                    assent,
+                    endorse,
+                },
+            ) => {
                 let e = Endorsement {
                     block: &block,
                     package: &package,
@@ -297,7 +331,16 @@ impl TrustOperator {
                 };
                 self.endorse(&e, turn).map_err(unfit)
             }
-            (Role::Broker, Agree::Restrict { block, signature, superseded, word, proposal }) => {
+            (
+                Role::Broker,
+                Agree::Restrict {
+                    block,
+                    signature,
+                    superseded,
+                    word,
+                    proposal,
+                },
+            ) => {
                 let r = Restriction {
                     block: &block,
                     signature: &signature,
@@ -312,16 +355,21 @@ impl TrustOperator {
                 Ok(())
             }
             (Role::Broker, Agree::Blocks { sealed }) => self.blocks(sealed, turn).map_err(unfit),
-            (Role::Broker | Role::Device, Agree::HeadIs { head, vote, ask, .. }) => {
-                self.head_is(from, head, vote.as_ref(), ask, turn).map_err(unfit)
-            }
+            (
+                Role::Broker | Role::Device,
+                Agree::HeadIs {
+                    head, vote, ask, ..
+                },
+            ) => self
+                .head_is(from, head, vote.as_ref(), ask, turn)
+                .map_err(unfit),
             (Role::Broker | Role::Device, Agree::BlocksFrom { height }) => {
                 self.send_blocks(from, height, turn);
                 Ok(())
             }
-            (Role::Broker | Role::Device, Agree::Word { word, proposal }) => {
-                self.word(from, &word, proposal.as_ref(), turn).map_err(unfit)
-            }
+            (Role::Broker | Role::Device, Agree::Word { word, proposal }) => self
+                .word(from, &word, proposal.as_ref(), turn)
+                .map_err(unfit),
             (_, _) => Err(Refusal::WrongParty {
                 message: name.into(),
                 found: from,
@@ -338,7 +386,10 @@ impl TrustOperator {
     fn own_eyes(&self, block: &Block, now: Time) -> Result<(), Reason> {
         let c = block.claims();
         if c.kind.class() != Class::Admit {
-            return Err(Reason::Rule(format!("kind `{}` is no admit", c.kind.name())));
+            return Err(Reason::Rule(format!(
+                "kind `{}` is no admit",
+                c.kind.name()
+            )));
         }
         self.state.base.check(block).map_err(Reason::Rule)?;
         check_times(now, c.iat, c.exp).map_err(|e| Reason::Clock(e.to_string()))?;
@@ -349,7 +400,11 @@ impl TrustOperator {
             return Err(Reason::FreezeWanted);
         }
         if c.kind == Kind::Genesis
-            && self.state.base.founding().is_some_and(|f| now >= f.deadline)
+            && self
+                .state
+                .base
+                .founding()
+                .is_some_and(|f| now >= f.deadline)
         {
             return Err(Reason::Dead);
         }
@@ -371,7 +426,12 @@ impl TrustOperator {
             && block.claims().height <= last.block.claims().height
         {
             if block.hash() == last.block.hash() {
-                turn.send(Role::Broker, Agree::Blocks { sealed: vec![last.clone()] });
+                turn.send(
+                    Role::Broker,
+                    Agree::Blocks {
+                        sealed: vec![last.clone()],
+                    },
+                );
             } else {
                 self.send_blocks(Role::Broker, block.claims().height, turn);
             }
@@ -419,10 +479,20 @@ impl TrustOperator {
         };
         let (nonces, commitment) = share::commit(share, hash.0, turn.entropy);
         let sub = self.state.base.sub();
-        let signing = Signing { key: &self.key, role: Role::TrustOperator, sub, block: hash };
+        let signing = Signing {
+            key: &self.key,
+            role: Role::TrustOperator,
+            sub,
+            block: hash,
+        };
         let commitment = signing.commitment(commitment);
         let exp = block.claims().exp;
-        self.open = Some(Open { hash, nonces, commitment: commitment.clone(), exp });
+        self.open = Some(Open {
+            hash,
+            nonces,
+            commitment: commitment.clone(),
+            exp,
+        });
         turn.send(Role::Broker, Agree::Committed { hash, commitment });
     }
 
@@ -455,11 +525,17 @@ impl TrustOperator {
         // From here on the nonce is consumed, whatever comes (rule 7).
         match self.seal_signature(e, open) {
             Ok((proof, votes)) => {
-                let sealed = Sealed { block: e.block.clone(), proof, votes };
+                let sealed = Sealed {
+                    block: e.block.clone(),
+                    proof,
+                    votes,
+                };
                 self.commit_sealed(sealed, turn)
             }
             Err(fault) => {
-                let reason = Reason::Fault { culprit: fault.culprit };
+                let reason = Reason::Fault {
+                    culprit: fault.culprit,
+                };
                 turn.tell(Event::Fault(fault));
                 self.refuse(hash, reason, turn);
                 Ok(())
@@ -490,29 +566,47 @@ impl TrustOperator {
         verify_share(parties, broker, sub, hash, package_hash, broker_share)
             .map_err(blame(broker))?;
 
-        let own_fault = |what: String| Fault { culprit: Role::TrustOperator, what };
-        let key_share = self.share.as_ref().ok_or_else(|| own_fault("no key share".into()))?;
+        let own_fault = |what: String| Fault {
+            culprit: Role::TrustOperator,
+            what,
+        };
+        let key_share = self
+            .share
+            .as_ref()
+            .ok_or_else(|| own_fault("no key share".into()))?;
         let message = e.block.input().as_bytes();
-        let own = share::sign(key_share, open.nonces, message, hash.0, &package)
+        let own = share::sign(key_share, open.nonces, message, &hash.0, &package)
             .map_err(|e| own_fault(e.to_string()))?;
-        let shares = [device_share.share.clone(), broker_share.share.clone(), own];
+        let shares = [device_share.share, broker_share.share, own];
         let signature = share::aggregate(key_share.public_keys(), &package, message, &shares)
             .map_err(|e| match e {
-                AggregateError::Culprits(culprits) => Fault {
-                    culprit: culprits.first().copied().unwrap_or(Role::TrustOperator),
+                AggregateError::Culprits { roles } => Fault {
+                    culprit: roles.first().copied().unwrap_or(Role::TrustOperator),
                     what: format!("signature share for block {hash} does not verify"),
                 },
                 other => own_fault(other.to_string()),
             })?;
         let proof = Proof::Account(signature);
-        let signing = Signing { key: &self.key, role: Role::TrustOperator, sub, block: hash };
+        let signing = Signing {
+            key: &self.key,
+            role: Role::TrustOperator,
+            sub,
+            block: hash,
+        };
         let seal = signing.vote(Verb::Seal);
-        let (assent, endorse) = (e.assent.clone(), e.endorse.clone());
+        let (assent, endorse) = (e.assent, e.endorse);
         let votes = match &self.state.base {
-            Base::Founding(f) => {
-                Votes::Genesis { assent, endorse, seal, transcript: f.votes.clone() }
-            }
-            _ => Votes::Admit { assent, endorse, seal },
+            Base::Founding(f) => Votes::Genesis {
+                assent,
+                endorse,
+                seal,
+                transcript: f.votes,
+            },
+            _ => Votes::Admit {
+                assent,
+                endorse,
+                seal,
+            },
         };
         Ok((proof, votes))
     }
@@ -526,7 +620,12 @@ impl TrustOperator {
         self.state.base.verify(&sealed)?;
         self.open = None;
         self.store(Record::Sealed(Box::new(sealed.clone())), turn);
-        turn.send(Role::Broker, Agree::Blocks { sealed: vec![sealed.clone()] });
+        turn.send(
+            Role::Broker,
+            Agree::Blocks {
+                sealed: vec![sealed.clone()],
+            },
+        );
         turn.tell(Event::Sealed(Box::new(sealed)));
         Ok(())
     }
@@ -555,7 +654,7 @@ impl TrustOperator {
             Some(word) => {
                 word.verify(self.state.base.sub(), &self.state.base.parties().device)
                     .map_err(|e| e.to_string())?;
-                Some(word.clone())
+                Some(*word)
             }
         };
         if let Some(wait_s) = self.too_early(r, turn.now)? {
@@ -564,9 +663,15 @@ impl TrustOperator {
         }
         self.restrict_word_fits(r)?;
         let signature = self.key.sign(r.block.input().as_bytes());
-        let proof = Proof::Operators { broker: r.signature.0, trust_operator: signature };
-        let sealed =
-            Sealed { block: r.block.clone(), proof, votes: Votes::Restrict { word } };
+        let proof = Proof::Operators {
+            broker: r.signature.0,
+            trust_operator: signature,
+        };
+        let sealed = Sealed {
+            block: r.block.clone(),
+            proof,
+            votes: Votes::Restrict { word },
+        };
         self.commit_sealed(sealed, turn)
     }
 
@@ -583,14 +688,18 @@ impl TrustOperator {
             return Err(format!("superseded block {named} is missing"));
         };
         if superseded.hash() != named {
-            return Err(format!("superseded block is {}, expected {named}", superseded.hash()));
+            return Err(format!(
+                "superseded block is {}, expected {named}",
+                superseded.hash()
+            ));
         }
         let s = superseded.claims();
         if s.height != c.height || s.prev != c.prev || s.sub != c.sub {
             return Err("superseded block is no rival at this height".into());
         }
-        let denied =
-            r.word.is_some_and(|w| w.verb != Verb::Freeze && w.hash == named);
+        let denied = r
+            .word
+            .is_some_and(|w| w.verb != Verb::Freeze && w.hash == named);
         if denied || c.kind == Kind::Freeze || now.is_past_grace(s.exp) {
             return Ok(None);
         }
@@ -612,7 +721,11 @@ impl TrustOperator {
                     && p.prev == c.prev
                     && p.aud == c.aud
                     && p.nonce == c.nonce;
-                if fits { Ok(()) } else { Err("deny names another proposal than its word".into()) }
+                if fits {
+                    Ok(())
+                } else {
+                    Err("deny names another proposal than its word".into())
+                }
             }
             (Kind::Deny, _, _) => Err("deny without the device's word and its proposal".into()),
             (Kind::Freeze, Some(word), _) if word.verb == Verb::Deny => {
@@ -632,23 +745,48 @@ impl TrustOperator {
 
     fn send_head<E: Entropy>(&self, to: Role, ask: bool, turn: &mut Turn<'_, E>) {
         let own = self.state.base.head();
-        let head = if to == Role::Device { self.state.acked } else { own };
+        let head = if to == Role::Device {
+            self.state.acked
+        } else {
+            own
+        };
         let vote = head.map(|h| {
             let sub = self.state.base.sub();
-            Signing { key: &self.key, role: Role::TrustOperator, sub, block: h.hash }
-                .vote(Verb::Head)
+            Signing {
+                key: &self.key,
+                role: Role::TrustOperator,
+                sub,
+                block: h.hash,
+            }
+            .vote(Verb::Head)
         });
         // The unsigned notice of rule 8: there is more than may be shown; it moves no head.
         let notice = to == Role::Device && head != own;
-        turn.send(to, Agree::HeadIs { head, vote, ask, notice });
+        turn.send(
+            to,
+            Agree::HeadIs {
+                head,
+                vote,
+                ask,
+                notice,
+            },
+        );
     }
 
     fn send_blocks<E: Entropy>(&self, to: Role, from: u64, turn: &mut Turn<'_, E>) {
-        let head = if to == Role::Device { self.state.acked } else { self.state.base.head() };
+        let head = if to == Role::Device {
+            self.state.acked
+        } else {
+            self.state.base.head()
+        };
         if let Some(head) = head
             && from <= head.height
         {
-            turn.out.push(Output::SendBlocks { to, from, until: head.height });
+            turn.out.push(Output::SendBlocks {
+                to,
+                from,
+                until: head.height,
+            });
         }
     }
 
@@ -663,7 +801,12 @@ impl TrustOperator {
         if let Some(head) = head {
             let vote = vote.ok_or("head without its vote")?;
             let sub = self.state.base.sub();
-            let statement = Statement { verb: Verb::Head, role: from, sub, hash: head.hash };
+            let statement = Statement {
+                verb: Verb::Head,
+                role: from,
+                sub,
+                hash: head.hash,
+            };
             vote.verify(&statement, self.state.base.parties().key(from))
                 .map_err(|e| e.to_string())?;
         }
@@ -671,7 +814,13 @@ impl TrustOperator {
             turn.send(from, Agree::GenesisDead);
             return Ok(());
         }
-        if head.is_none() && self.state.base.founding().is_some_and(|f| turn.now >= f.deadline) {
+        if head.is_none()
+            && self
+                .state
+                .base
+                .founding()
+                .is_some_and(|f| turn.now >= f.deadline)
+        {
             self.declare_dead(turn);
             turn.send(from, Agree::GenesisDead);
             return Ok(());
@@ -691,14 +840,18 @@ impl TrustOperator {
             return Ok(());
         }
         if theirs == ours && head != self.state.base.head() {
-            return Err(format!("the broker's head at height {theirs} is not this one's"));
+            return Err(format!(
+                "the broker's head at height {theirs} is not this one's"
+            ));
         }
         if let Some(head) = head.filter(|_| theirs == ours) {
             self.ack(head, turn);
         }
         if theirs == ours && !self.compared {
             self.compared = true;
-            turn.tell(Event::Compared { height: head.map(|h| h.height) });
+            turn.tell(Event::Compared {
+                height: head.map(|h| h.height),
+            });
         }
         if ask {
             self.send_head(Role::Broker, false, turn);
@@ -745,15 +898,23 @@ impl TrustOperator {
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         let base = &self.state.base;
-        verify_proof(&sealed.block, &sealed.proof, base.account_key(), base.parties())
-            .map_err(|e| e.to_string())?;
+        verify_proof(
+            &sealed.block,
+            &sealed.proof,
+            base.account_key(),
+            base.parties(),
+        )
+        .map_err(|e| e.to_string())?;
         let what = format!(
             "sealed block {} at height {} beside another",
             sealed.block.hash(),
             sealed.block.claims().height
         );
         self.store(Record::Conflict(Box::new(sealed)), turn);
-        turn.tell(Event::Fault(Fault { culprit: Role::Broker, what }));
+        turn.tell(Event::Fault(Fault {
+            culprit: Role::Broker,
+            what,
+        }));
         Ok(())
     }
 

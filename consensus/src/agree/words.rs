@@ -2,6 +2,7 @@
 
 use crate::{
     block::{Block, Kind, Sealed},
+    chain::Status,
     encoding::Hash,
     vote::{Verb, Word},
 };
@@ -28,7 +29,8 @@ impl Words {
         let Some(account) = base.account() else {
             return Err("account has no genesis, nothing to refuse".into());
         };
-        word.verify(base.sub(), &base.parties().device).map_err(|e| e.to_string())?;
+        word.verify(base.sub(), &base.parties().device)
+            .map_err(|e| e.to_string())?;
         let above = match (word.verb, proposal) {
             (Verb::Freeze, None) => account.height_since_unfreeze(&word.hash).ok_or(
                 "freeze names no block at or after the last unfreeze, expected one".to_owned(),
@@ -48,23 +50,33 @@ impl Words {
                 if word.verb == Verb::Disown
                     && account.height_since_unfreeze(&c.prev) != Some(above)
                 {
-                    return Err("disowned proposal builds on no block at or after the last unfreeze"
-                        .into());
+                    return Err(
+                        "disowned proposal builds on no block at or after the last unfreeze".into(),
+                    );
                 }
                 above
             }
             (verb, _) => return Err(format!("{verb:?} with a wrong proposal beside it")),
         };
-        let held = HeldWord { word: word.clone(), proposal: proposal.cloned(), above };
+        let held = HeldWord {
+            word: *word,
+            proposal: proposal.cloned(),
+            above,
+        };
         let answered = match word.verb {
             Verb::Deny => base.next_height() > above.saturating_add(1),
-            _ => account.last_freeze().is_some_and(|h| h > above),
+            _ => {
+                account.status() == Status::Revoked
+                    || account.last_freeze().is_some_and(|h| h > above)
+            }
         };
         Ok((!answered).then_some(held))
     }
 
     pub(super) fn holds(&self, word: &Word) -> bool {
-        self.0.iter().any(|w| w.word.hash == word.hash && w.word.verb == word.verb)
+        self.0
+            .iter()
+            .any(|w| w.word.hash == word.hash && w.word.verb == word.verb)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -88,7 +100,9 @@ impl Words {
 
     /// Was this very block denied or disowned?
     pub(super) fn denies(&self, hash: &Hash) -> Option<&HeldWord> {
-        self.0.iter().find(|w| w.word.verb != Verb::Freeze && w.word.hash == *hash)
+        self.0
+            .iter()
+            .find(|w| w.word.verb != Verb::Freeze && w.word.hash == *hash)
     }
 
     /// A standing freeze or disown.

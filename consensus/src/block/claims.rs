@@ -102,6 +102,15 @@ impl Kind {
     }
 
     /// Whether the kind fixes `aud` to the ledger's own origin.
+    /// Whether a login service asks its broker for it.
+    #[must_use]
+    pub const fn is_asked(self) -> bool {
+        matches!(
+            self,
+            Kind::Login | Kind::Approve | Kind::Change | Kind::Unfreeze
+        )
+    }
+
     const fn is_about_the_account(self) -> bool {
         matches!(
             self,
@@ -218,6 +227,15 @@ impl Claims {
     }
 
     /// Checks every rule that needs the claims alone.
+    /// Whether `aud` and `nonce` may stand in a block, before there is one.
+    ///
+    /// # Errors
+    /// [`BlockError`] with found and expected.
+    pub fn check_texts(aud: &str, nonce: &str) -> Result<(), BlockError> {
+        check_text("aud", aud, 1)?;
+        check_nonce(nonce)
+    }
+
     pub(super) fn check(&self) -> Result<(), BlockError> {
         check_text("iss", &self.iss, 1)?;
         check_text("aud", &self.aud, 1)?;

@@ -6,6 +6,8 @@ use core::fmt;
 
 use frost_core::round1::{NonceCommitment, SigningCommitments, SigningNonces};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
 use super::keys::write_hex;
 use super::library::{self, LibraryRng, Suite};
 use super::{DecodeError, KeyShare, words};
@@ -44,12 +46,30 @@ impl Commitment {
     }
 
     /// Hiding (32) ‖ binding (32).
+    pub const fn as_bytes(&self) -> &[u8; Self::LENGTH] {
+        &self.bytes
+    }
+
+    /// Hiding (32) ‖ binding (32).
     pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
         self.bytes
     }
 
     pub(super) fn decoded(&self) -> &SigningCommitments<Suite> {
         &self.decoded
+    }
+}
+
+impl Serialize for Commitment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        crate::encoding::bytes::serialize(&self.bytes, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Commitment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = crate::encoding::bytes::deserialize::<D, { Self::LENGTH }>(deserializer)?;
+        Self::decode(&bytes).map_err(D::Error::custom)
     }
 }
 

@@ -6,6 +6,8 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
 use frost_core::round2;
 use frost_ed25519::Ciphersuite;
 
@@ -43,6 +45,19 @@ impl SignatureShare {
     /// The little-endian scalar.
     pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
         self.bytes
+    }
+}
+
+impl Serialize for SignatureShare {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        crate::encoding::bytes::serialize(&self.to_bytes(), serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SignatureShare {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = crate::encoding::bytes::deserialize::<D, { Self::LENGTH }>(deserializer)?;
+        Self::decode(&bytes).map_err(D::Error::custom)
     }
 }
 

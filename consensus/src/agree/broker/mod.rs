@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::{
     block::{Block, Kind, Sealed},
     body::{ContentKey, SealedBody},
-    chain::{Head, Status},
+    chain::Head,
     encoding::Hash,
     party::Role,
     random::Entropy,
@@ -32,18 +32,18 @@ use super::{
     pace::Pace,
     package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
     types::{
-        Begin, BrokerLock, Event, Fault, HeldWord, Input, LoginId, Outcome, Output, Record, Refusal,
-        RestrictLock,
+        Begin, BrokerLock, Event, Fault, HeldWord, Input, LoginId, Outcome, Output, Record,
+        Refusal, RestrictLock,
     },
     words::Words,
 };
 
 /// Unsuccessful proposals per account in [`PACE_WINDOW_S`] before `begin` is refused (rule 10).
-pub const PACE_LIMIT: u32 = 20;
+pub(super) const PACE_LIMIT: u32 = 20;
 /// The window of [`PACE_LIMIT`] in seconds.
-pub const PACE_WINDOW_S: u64 = 600;
+pub(super) const PACE_WINDOW_S: u64 = 600;
 /// Fresh nonces for one block, at most (rule 7).
-pub const MAX_TRIES: u8 = 3;
+pub(super) const MAX_TRIES: u8 = 3;
 
 const RETRY_FIRST_MS: u64 = 1_000;
 const RETRY_MAX_MS: u64 = 16_000;
@@ -90,8 +90,10 @@ impl Ledgered {
 
     fn apply_sealed(&mut self, sealed: &Sealed) -> Result<(), String> {
         let c = sealed.block.claims();
-        let own_restrict =
-            self.restrict.as_ref().is_some_and(|r| r.block.hash() == sealed.block.hash());
+        let own_restrict = self
+            .restrict
+            .as_ref()
+            .is_some_and(|r| r.block.hash() == sealed.block.hash());
         if own_restrict && c.kind == Kind::Restored {
             self.restored = None;
         }
@@ -100,7 +102,10 @@ impl Ledgered {
         }
         // Rule 4: a freeze that the sealed block displaced stays pending.
         if !own_restrict
-            && self.restrict.as_ref().is_some_and(|r| r.block.claims().kind == Kind::Freeze)
+            && self
+                .restrict
+                .as_ref()
+                .is_some_and(|r| r.block.claims().kind == Kind::Freeze)
             && self.freeze_above.is_none()
             && c.kind != Kind::Freeze
         {
@@ -120,11 +125,19 @@ pub(super) enum Round {
     /// The trust operator was asked for its commitment.
     Preparing,
     /// The device was asked, with these commitments.
-    Proposed { nonces: Box<Nonces>, own: SignedCommitment, theirs: SignedCommitment },
+    Proposed(Box<Proposed>),
     /// The trust operator was asked to seal.
     Endorsed(Box<Agree>),
     /// A share or vote failed; this block waits for its expiry.
     Failed,
+}
+
+/// A package on its way: this broker's nonces and both operators' commitments.
+#[derive(Debug)]
+pub(super) struct Proposed {
+    pub(super) nonces: Nonces,
+    pub(super) own: SignedCommitment,
+    pub(super) theirs: SignedCommitment,
 }
 
 /// The proposal at hand.
@@ -140,6 +153,8 @@ pub(super) struct Work {
     /// The number on the page; none for a genesis and after a restart.
     pub(super) number: Option<u8>,
     pub(super) matched: bool,
+    /// Its end was told already: it is never told again, and never "admitted" after (rule 6).
+    pub(super) told: bool,
     pub(super) round: Round,
     pub(super) tries: u8,
 }
@@ -167,7 +182,6 @@ pub struct Broker {
     pub(super) compared: bool,
     pub(super) retry_at: Option<Time>,
     pub(super) retry_ms: u64,
-    pub(super) not_before: Option<Time>,
     pub(super) pace: Pace,
     pub(super) genesis_asked: bool,
 }
@@ -221,6 +235,7 @@ impl Broker {
                 begin: None,
                 number: None,
                 matched: true,
+                told: false,
                 round: Round::Preparing,
                 tries: 0,
             });
@@ -255,7 +270,6 @@ impl Broker {
             compared: false,
             retry_at: None,
             retry_ms: RETRY_FIRST_MS,
-            not_before: None,
             pace: Pace::new(PACE_LIMIT, PACE_WINDOW_S),
             genesis_asked: false,
         }
@@ -301,19 +315,30 @@ impl Broker {
     pub fn deadline(&self) -> Option<Time> {
         let expiry = self.work.as_ref().map(|w| {
             let exp = w.block.claims().exp;
-            if self.state.lock.is_some() { after_grace(exp) } else { Time::from_seconds(exp) }
+            if self.state.lock.is_some() {
+                after_grace(exp)
+            } else {
+                Time::from_seconds(exp)
+            }
         });
         let queued = self.queued.as_ref().map(|q| Time::from_seconds(q.exp));
         let founding = match &self.state.base {
             Base::Founding(f) if !self.genesis_asked => Some(f.deadline),
             _ => None,
         };
-        [expiry, queued, founding, self.state.restored, self.retry_at].into_iter().flatten().min()
+        [expiry, queued, founding, self.state.restored, self.retry_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Moves the machine. Perform the outputs in order.
     pub fn handle<E: Entropy>(&mut self, now: Time, input: Input, entropy: &mut E) -> Vec<Output> {
-        let mut turn = Turn { now, out: Vec::new(), entropy };
+        let mut turn = Turn {
+            now,
+            out: Vec::new(),
+            entropy,
+        };
         match input {
             Input::Message { from, agree } => {
                 if let Err(refusal) = self.message(from, agree, &mut turn) {
@@ -337,7 +362,10 @@ impl Broker {
     pub(super) fn store<E: Entropy>(&mut self, record: Record, turn: &mut Turn<'_, E>) {
         // A record that this machine made itself always folds: both come from the same state.
         if let Err(reason) = self.state.apply(&record) {
-            turn.tell(Event::Fault(Fault { culprit: Role::Broker, what: reason }));
+            turn.tell(Event::Fault(Fault {
+                culprit: Role::Broker,
+                what: reason,
+            }));
             return;
         }
         turn.out.push(Output::Store(record));
@@ -370,7 +398,10 @@ impl Broker {
     }
 
     pub(super) fn is_up(&self, role: Role) -> bool {
-        self.up.get(usize::from(role.number()).saturating_sub(1)).copied().unwrap_or(false)
+        self.up
+            .get(usize::from(role.number()).saturating_sub(1))
+            .copied()
+            .unwrap_or(false)
     }
 
     fn message<E: Entropy>(
@@ -388,7 +419,10 @@ impl Broker {
                 self.committed(hash, commitment, turn).map_err(unfit(name))
             }
             (Role::TrustOperator, Agree::NotYet { wait_s, .. }) => {
-                let wait = turn.now.0.saturating_add(wait_s.clamp(1, GRACE_S).saturating_mul(1000));
+                let wait = turn
+                    .now
+                    .0
+                    .saturating_add(wait_s.clamp(1, GRACE_S).saturating_mul(1000));
                 self.retry_at = Some(Time(wait));
                 Ok(())
             }
@@ -407,19 +441,34 @@ impl Broker {
             (Role::Device, Agree::Number { hash, number }) => {
                 self.number(hash, number, turn).map_err(unfit(name))
             }
-            (Role::Device, Agree::Assent { hash, commitment, share, vote }) => {
-                self.assent(hash, &commitment, &share, vote, turn).map_err(unfit(name))
-            }
+            (
+                Role::Device,
+                Agree::Assent {
+                    hash,
+                    commitment,
+                    share,
+                    vote,
+                },
+            ) => self
+                .assent(hash, &commitment, &share, vote, turn)
+                .map_err(unfit(name)),
             (Role::Device, Agree::Locked { block }) => {
                 self.device_locked(block).map_err(unfit(name))
             }
-            (Role::Device | Role::TrustOperator, Agree::Word { word, proposal }) => {
-                self.word(from, &word, proposal.as_ref(), turn).map_err(unfit(name))
-            }
+            (Role::Device | Role::TrustOperator, Agree::Word { word, proposal }) => self
+                .word(from, &word, proposal.as_ref(), turn)
+                .map_err(unfit(name)),
             (
                 Role::Device | Role::TrustOperator,
-                Agree::HeadIs { head, vote, ask, notice },
-            ) => self.head_is(from, head, vote.as_ref(), (ask, notice), turn).map_err(unfit(name)),
+                Agree::HeadIs {
+                    head,
+                    vote,
+                    ask,
+                    notice,
+                },
+            ) => self
+                .head_is(from, head, vote.as_ref(), (ask, notice), turn)
+                .map_err(unfit(name)),
             (Role::Device | Role::TrustOperator, Agree::BlocksFrom { height }) => {
                 self.send_blocks(from, height, turn);
                 Ok(())
@@ -442,7 +491,10 @@ impl Broker {
         {
             let login = queued.begin.login;
             self.queued = None;
-            turn.tell(Event::Ended { login, outcome: Outcome::Expired });
+            turn.tell(Event::Ended {
+                login,
+                outcome: Outcome::Expired,
+            });
         }
         if self.state.lock.is_none()
             && let Some(work) = &self.work
@@ -457,7 +509,12 @@ impl Broker {
             self.genesis_asked = true;
             turn.send(
                 Role::TrustOperator,
-                Agree::HeadIs { head: None, vote: None, ask: true, notice: false },
+                Agree::HeadIs {
+                    head: None,
+                    vote: None,
+                    ask: true,
+                    notice: false,
+                },
             );
         }
         if self.retry_at.is_some_and(|t| now >= t) {
@@ -485,7 +542,7 @@ impl Broker {
                     let message = (**message).clone();
                     turn.send(Role::TrustOperator, message);
                 }
-                Round::Proposed { .. } => self.repeat_propose(turn),
+                Round::Proposed(_) => self.repeat_propose(turn),
                 Round::Failed => return,
             }
         } else {
@@ -517,13 +574,13 @@ impl Broker {
         };
         verify_commitment(&parties, Role::TrustOperator, sub, hash, &theirs)?;
         match &work.round {
-            Round::Proposed { theirs: known, .. } if *known == theirs => {
+            Round::Proposed(p) if p.theirs == theirs => {
                 self.repeat_propose(turn);
                 return Ok(());
             }
             Round::Failed => return Ok(()),
             // The trust operator lost its nonce: the same block in another package (rule 7).
-            Round::Preparing | Round::Proposed { .. } | Round::Endorsed(_) => {}
+            Round::Preparing | Round::Proposed(_) | Round::Endorsed(_) => {}
         }
         if turn.now >= Time::from_seconds(work.block.claims().exp) {
             return Err("the proposal expired".into());
@@ -537,8 +594,18 @@ impl Broker {
         };
         work.tries = work.tries.saturating_add(1);
         let (nonces, commitment) = share::commit(share, hash.0, turn.entropy);
-        let own = Signing { key: &key, role: Role::Broker, sub, block: hash }.commitment(commitment);
-        work.round = Round::Proposed { nonces: Box::new(nonces), own, theirs };
+        let own = Signing {
+            key: &key,
+            role: Role::Broker,
+            sub,
+            block: hash,
+        }
+        .commitment(commitment);
+        work.round = Round::Proposed(Box::new(Proposed {
+            nonces,
+            own,
+            theirs,
+        }));
         self.repeat_propose(turn);
         self.first_retry(turn);
         Ok(())
@@ -550,13 +617,13 @@ impl Broker {
             return;
         }
         if let Some(work) = &self.work
-            && let Round::Proposed { own, theirs, .. } = &work.round
+            && let Round::Proposed(p) = &work.round
         {
             let propose = Agree::Propose {
                 block: work.block.clone(),
                 body: work.body.clone(),
                 salt: work.salt.clone(),
-                commitments: [own.clone(), theirs.clone()],
+                commitments: [p.own.clone(), p.theirs.clone()],
             };
             turn.send(Role::Device, propose);
         }
@@ -570,10 +637,17 @@ fn set(up: &mut [bool; 3], role: Role, value: bool) {
 }
 
 fn unfit(message: &'static str) -> impl FnOnce(String) -> Refusal {
-    move |reason| Refusal::Unfit { message: message.into(), reason }
+    move |reason| Refusal::Unfit {
+        message: message.into(),
+        reason,
+    }
 }
 
 /// The first moment after `exp` + 30 s: "own now > exp + 30 s" (rule 4).
 pub(super) fn after_grace(exp: u64) -> Time {
-    Time(Time::from_seconds(exp.saturating_add(GRACE_S)).0.saturating_add(1))
+    Time(
+        Time::from_seconds(exp.saturating_add(GRACE_S))
+            .0
+            .saturating_add(1),
+    )
 }

@@ -34,7 +34,7 @@ impl Broker {
             Base::Founding(_) => return Err(Refusal::NoGenesis),
             Base::Standing(a) => a.status(),
         };
-        if !begin.kind.allowed_in(status) || !begin.kind.is_asked() {
+        if status.after(begin.kind).is_none() || !begin.kind.is_asked() {
             return Err(Refusal::StatusForbids {
                 found: status,
                 kind: begin.kind.name().into(),
@@ -46,13 +46,19 @@ impl Broker {
         if let Some(work) = &self.work {
             let exp = work.block.claims().exp;
             let grace = if s.lock.is_some() { GRACE_S } else { 0 };
-            return Err(Refusal::Busy { until: exp.saturating_add(grace) });
+            return Err(Refusal::Busy {
+                until: exp.saturating_add(grace),
+            });
         }
         if s.freeze_above.is_some() || s.words.freeze().is_some() {
-            return Err(Refusal::Pending { first: Kind::Freeze.name().into() });
+            return Err(Refusal::Pending {
+                first: Kind::Freeze.name().into(),
+            });
         }
         if s.restored.is_some() {
-            return Err(Refusal::Pending { first: Kind::Restored.name().into() });
+            return Err(Refusal::Pending {
+                first: Kind::Restored.name().into(),
+            });
         }
         if begin.lifetime_s == 0 || begin.lifetime_s > MAX_LIFETIME_S {
             return Err(Refusal::Rule(format!(
@@ -61,9 +67,14 @@ impl Broker {
             )));
         }
         if self.content_key.is_none() || self.share.is_none() {
-            return Err(Refusal::Rule("this broker holds no key share of the account".into()));
+            return Err(Refusal::Rule(
+                "this broker holds no key share of the account".into(),
+            ));
         }
-        begin.body.validate().map_err(|e| Refusal::Rule(e.to_string()))?;
+        begin
+            .body
+            .validate()
+            .map_err(|e| Refusal::Rule(e.to_string()))?;
         Claims::check_texts(&begin.aud, &begin.nonce).map_err(|e| Refusal::Rule(e.to_string()))?;
         if !self.is_up(Role::TrustOperator) {
             return Err(Refusal::TrustOperatorDown);
@@ -85,7 +96,10 @@ impl Broker {
             if let Err(reason) = self.open_login_block(queued, turn) {
                 turn.tell(Event::Ended {
                     login,
-                    outcome: Outcome::Refused { by: Role::Broker, reason: Reason::Rule(reason) },
+                    outcome: Outcome::Refused {
+                        by: Role::Broker,
+                        reason: Reason::Rule(reason),
+                    },
                 });
             }
         }
@@ -132,6 +146,7 @@ impl Broker {
             number: Some(queued.number),
             begin: Some(queued.begin),
             matched: false,
+            told: false,
             round: Round::Preparing,
             tries: 0,
         });
@@ -147,14 +162,22 @@ impl Broker {
         lifetime_s: u64,
         entropy: &mut E,
     ) -> Vec<Output> {
-        let mut turn = Turn { now, out: Vec::new(), entropy };
-        let Base::Founding(f) = &self.state.base else { return turn.out };
+        let mut turn = Turn {
+            now,
+            out: Vec::new(),
+            entropy,
+        };
+        let Base::Founding(f) = &self.state.base else {
+            return turn.out;
+        };
         if self.state.lock.is_some() || self.work.is_some() {
             return turn.out;
         }
         let mut login = [0u8; 16];
         turn.entropy.fill(&mut login);
-        let exp = now.seconds().saturating_add(lifetime_s.clamp(1, MAX_LIFETIME_S));
+        let exp = now
+            .seconds()
+            .saturating_add(lifetime_s.clamp(1, MAX_LIFETIME_S));
         match genesis_block(f, now.seconds(), exp) {
             Ok(block) => {
                 self.work = Some(Work {
@@ -167,11 +190,15 @@ impl Broker {
                     number: None,
                     // Rule 10: the six digits stand for the number.
                     matched: true,
+                    told: false,
                     round: Round::Preparing,
                     tries: 0,
                 });
             }
-            Err(what) => turn.tell(Event::Fault(Fault { culprit: Role::Broker, what })),
+            Err(what) => turn.tell(Event::Fault(Fault {
+                culprit: Role::Broker,
+                what,
+            })),
         }
         self.pursue(&mut turn);
         turn.out
@@ -207,7 +234,10 @@ impl Broker {
         // One try (rule 10): the proposal ends with a `refuse` block that supersedes nothing.
         let block = work.block.clone();
         self.end_unlocked(
-            Outcome::Refused { by: Role::Device, reason: Reason::WrongNumber },
+            Outcome::Refused {
+                by: Role::Device,
+                reason: Reason::WrongNumber,
+            },
             Reason::WrongNumber,
             turn,
         );
@@ -239,25 +269,34 @@ impl Broker {
         let c = work.block.claims();
         check_times(turn.now, c.iat, c.exp).map_err(|e| e.to_string())?;
         self.state.base.check(&work.block)?;
-        let Round::Proposed { own, theirs, .. } = &work.round else {
+        let Round::Proposed(p) = &work.round else {
             return Err("no package is open for this block".into());
         };
         verify_vote(&parties, Role::Device, Verb::Assent, sub, hash, &assent)?;
         verify_commitment(&parties, Role::Device, sub, hash, commitment)?;
-        let signed = [commitment.clone(), own.clone(), theirs.clone()];
+        let signed = [commitment.clone(), p.own.clone(), p.theirs.clone()];
         let package = package_of(&signed);
         let package_hash = package_hash(&package);
         verify_share(&parties, Role::Device, sub, hash, package_hash, share)?;
 
-        let Round::Proposed { nonces, .. } = std::mem::replace(&mut work.round, Round::Failed)
-        else {
+        let Round::Proposed(p) = std::mem::replace(&mut work.round, Round::Failed) else {
             return Err("no package is open for this block".into());
         };
         let key_share = self.share.as_ref().ok_or("no key share")?;
-        let own_share =
-            share::sign(key_share, *nonces, work.block.input().as_bytes(), hash.0, &package)
-                .map_err(|e| e.to_string())?;
-        let signing = Signing { key: &self.key, role: Role::Broker, sub, block: hash };
+        let own_share = share::sign(
+            key_share,
+            p.nonces,
+            work.block.input().as_bytes(),
+            &hash.0,
+            &package,
+        )
+        .map_err(|e| e.to_string())?;
+        let signing = Signing {
+            key: &self.key,
+            role: Role::Broker,
+            sub,
+            block: hash,
+        };
         let endorse = Agree::Endorse {
             block: work.block.clone(),
             package: signed,
@@ -289,11 +328,17 @@ impl Broker {
         let open = self.work.as_ref().is_some_and(|w| w.login == login);
         let refusal = if queued {
             self.queued = None;
-            let outcome = Outcome::Refused { by: Role::Broker, reason: Reason::Cancelled };
+            let outcome = Outcome::Refused {
+                by: Role::Broker,
+                reason: Reason::Cancelled,
+            };
             turn.tell(Event::Ended { login, outcome });
             return;
         } else if open && self.state.lock.is_none() {
-            let outcome = Outcome::Refused { by: Role::Broker, reason: Reason::Cancelled };
+            let outcome = Outcome::Refused {
+                by: Role::Broker,
+                reason: Reason::Cancelled,
+            };
             self.end_unlocked(outcome, Reason::Cancelled, turn);
             return;
         } else if open {
@@ -316,8 +361,17 @@ impl Broker {
         }
         if let Some(work) = self.work.take() {
             self.retry_at = None;
-            turn.send(Role::Device, Agree::Refused { hash: work.block.hash(), reason });
-            turn.tell(Event::Ended { login: work.login, outcome });
+            turn.send(
+                Role::Device,
+                Agree::Refused {
+                    hash: work.block.hash(),
+                    reason,
+                },
+            );
+            turn.tell(Event::Ended {
+                login: work.login,
+                outcome,
+            });
         }
     }
 
@@ -330,20 +384,36 @@ impl Broker {
         if let Some(work) = self.work.as_mut().filter(|w| w.block.hash() == hash) {
             if let Reason::Fault { culprit } = &reason {
                 let what = format!("share for block {hash} does not verify");
-                turn.tell(Event::Fault(Fault { culprit: *culprit, what }));
-            }
-            if self.state.lock.is_some() {
-                // The lock can only be replaced, after exp + 30 s (rule 4); tell the caller now,
-                // and never "admitted" for it unless the trust operator seals it in time.
-                work.round = Round::Failed;
-                self.retry_at = None;
-                return;
+                turn.tell(Event::Fault(Fault {
+                    culprit: *culprit,
+                    what,
+                }));
             }
             let by = match &reason {
                 Reason::Fault { culprit } => *culprit,
                 _ => Role::TrustOperator,
             };
-            self.end_unlocked(Outcome::Refused { by, reason: reason.clone() }, reason, turn);
+            if self.state.lock.is_some() {
+                // The lock can only be replaced, after exp + 30 s (rule 4); the caller hears now.
+                work.round = Round::Failed;
+                self.retry_at = None;
+                if !std::mem::replace(&mut work.told, true) {
+                    let outcome = Outcome::Refused { by, reason };
+                    turn.tell(Event::Ended {
+                        login: work.login,
+                        outcome,
+                    });
+                }
+                return;
+            }
+            self.end_unlocked(
+                Outcome::Refused {
+                    by,
+                    reason: reason.clone(),
+                },
+                reason,
+                turn,
+            );
         }
     }
 
@@ -358,7 +428,10 @@ impl Broker {
                 self.device_restored = true;
             }
             self.end_unlocked(
-                Outcome::Refused { by: Role::Device, reason: reason.clone() },
+                Outcome::Refused {
+                    by: Role::Device,
+                    reason: reason.clone(),
+                },
                 reason,
                 turn,
             );
@@ -378,8 +451,15 @@ impl Broker {
             return Err("a genesis lock is released by the trust operator alone".into());
         }
         self.state.base.check(&block)?;
-        let own = self.work.as_ref().is_some_and(|w| w.block.hash() == block.hash())
-            || self.state.lock.as_ref().is_some_and(|l| l.block.hash() == block.hash());
+        let own = self
+            .work
+            .as_ref()
+            .is_some_and(|w| w.block.hash() == block.hash())
+            || self
+                .state
+                .lock
+                .as_ref()
+                .is_some_and(|l| l.block.hash() == block.hash());
         if !own && self.state.lock.is_none() && self.state.restrict.is_none() {
             self.foreign = Some(block);
         }

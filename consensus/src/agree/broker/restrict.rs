@@ -4,7 +4,7 @@
 //! [`pursue`]: Broker::pursue
 
 use super::*;
-use crate::{block::Claims, encoding::text_b64, time::RESTRICT_LIFETIME_S};
+use crate::{block::Claims, chain::Status, encoding::text_b64, time::RESTRICT_LIFETIME_S};
 
 impl Broker {
     /// Walks the duties in their order of precedence; signs at most one block.
@@ -14,8 +14,19 @@ impl Broker {
         }
         if self.wants_freeze() {
             let reason = Reason::FreezeWanted;
-            let by = if self.state.words.freeze().is_some() { Role::Device } else { Role::Broker };
-            self.end_unlocked(Outcome::Refused { by, reason: reason.clone() }, reason, turn);
+            let by = if self.state.words.freeze().is_some() {
+                Role::Device
+            } else {
+                Role::Broker
+            };
+            self.end_unlocked(
+                Outcome::Refused {
+                    by,
+                    reason: reason.clone(),
+                },
+                reason,
+                turn,
+            );
         }
         if !self.is_up(Role::TrustOperator) {
             return;
@@ -106,14 +117,19 @@ impl Broker {
     }
 
     pub(super) fn wants_freeze(&self) -> bool {
-        self.state.freeze_above.is_some() || self.state.words.freeze().is_some()
+        let revoked = self.state.base.status() == Some(Status::Revoked);
+        !revoked && (self.state.freeze_above.is_some() || self.state.words.freeze().is_some())
     }
 
     fn requeue(&mut self) {
         if let Some(work) = self.work.take()
             && let (Some(begin), Some(number)) = (work.begin, work.number)
         {
-            self.queued = Some(Queued { begin, number, exp: work.block.claims().exp });
+            self.queued = Some(Queued {
+                begin,
+                number,
+                exp: work.block.claims().exp,
+            });
         }
     }
 
@@ -128,7 +144,10 @@ impl Broker {
         if standing && self.compared && self.state.restrict.is_none() && self.state.lock.is_none() {
             let reason = Reason::FreezeWanted;
             self.end_unlocked(
-                Outcome::Refused { by: Role::Broker, reason: reason.clone() },
+                Outcome::Refused {
+                    by: Role::Broker,
+                    reason: reason.clone(),
+                },
                 reason,
                 turn,
             );
@@ -193,14 +212,23 @@ impl Broker {
             Ok(block) => block,
             Err(e) => {
                 let what = format!("cannot form a `{}` block: {e}", kind.name());
-                turn.tell(Event::Fault(Fault { culprit: Role::Broker, what }));
+                turn.tell(Event::Fault(Fault {
+                    culprit: Role::Broker,
+                    what,
+                }));
                 return;
             }
         };
         self.end_superseded(kind, held.as_ref(), turn);
         let signature = self.key.sign(block.input().as_bytes()).into();
         let (word, proposal) = held.map_or((None, None), |h| (Some(h.word), h.proposal));
-        let lock = RestrictLock { block, signature, superseded, word, proposal };
+        let lock = RestrictLock {
+            block,
+            signature,
+            superseded,
+            word,
+            proposal,
+        };
         self.store(Record::RestrictLock(Box::new(lock)), turn);
         self.send_restrict(turn);
         self.first_retry(turn);
@@ -215,21 +243,32 @@ impl Broker {
     ) {
         let Some(work) = self.work.take() else { return };
         let outcome = match (kind, held) {
-            (Kind::Expire, _) => match &work.round {
-                Round::Failed => {
-                    let reason = Reason::Rule("a signature share did not verify".into());
-                    Outcome::Refused { by: Role::TrustOperator, reason }
-                }
-                _ => Outcome::Expired,
+            (Kind::Expire, _) => Outcome::Expired,
+            (_, Some(_)) => Outcome::Refused {
+                by: Role::Device,
+                reason: Reason::Denied,
             },
-            (_, Some(_)) => Outcome::Refused { by: Role::Device, reason: Reason::Denied },
-            (_, None) => Outcome::Refused { by: Role::Broker, reason: Reason::FreezeWanted },
+            (_, None) => Outcome::Refused {
+                by: Role::Broker,
+                reason: Reason::FreezeWanted,
+            },
         };
         if self.state.lock.is_none() {
             let hash = work.block.hash();
-            turn.send(Role::Device, Agree::Refused { hash, reason: Reason::Denied });
+            turn.send(
+                Role::Device,
+                Agree::Refused {
+                    hash,
+                    reason: Reason::Denied,
+                },
+            );
         }
-        turn.tell(Event::Ended { login: work.login, outcome });
+        if !work.told {
+            turn.tell(Event::Ended {
+                login: work.login,
+                outcome,
+            });
+        }
     }
 
     pub(super) fn send_restrict<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
@@ -238,9 +277,9 @@ impl Broker {
                 Role::TrustOperator,
                 Agree::Restrict {
                     block: r.block.clone(),
-                    signature: r.signature.clone(),
+                    signature: r.signature,
                     superseded: r.superseded.clone(),
-                    word: r.word.clone(),
+                    word: r.word,
                     proposal: r.proposal.clone(),
                 },
             );
@@ -270,13 +309,22 @@ impl Broker {
             }
             self.store(Record::Word(Box::new(held.clone())), turn);
             if from == Role::Device {
-                let agree = Agree::Word { word: held.word.clone(), proposal: held.proposal.clone() };
+                let agree = Agree::Word {
+                    word: held.word,
+                    proposal: held.proposal.clone(),
+                };
                 turn.send(Role::TrustOperator, agree);
             }
         }
-        let denied_open = self.work.as_ref().is_some_and(|w| w.block.hash() == word.hash);
+        let denied_open = self
+            .work
+            .as_ref()
+            .is_some_and(|w| w.block.hash() == word.hash);
         if denied_open {
-            let outcome = Outcome::Refused { by: Role::Device, reason: Reason::Denied };
+            let outcome = Outcome::Refused {
+                by: Role::Device,
+                reason: Reason::Denied,
+            };
             self.end_unlocked(outcome, Reason::Denied, turn);
         }
         Ok(())

@@ -11,21 +11,34 @@ impl Broker {
         let head = self.state.base.head();
         let vote = head.map(|h| {
             let sub = self.state.base.sub();
-            Signing { key: &self.key, role: Role::Broker, sub, block: h.hash }.vote(Verb::Head)
+            Signing {
+                key: &self.key,
+                role: Role::Broker,
+                sub,
+                block: h.hash,
+            }
+            .vote(Verb::Head)
         });
-        turn.send(to, Agree::HeadIs { head, vote, ask, notice: false });
+        turn.send(
+            to,
+            Agree::HeadIs {
+                head,
+                vote,
+                ask,
+                notice: false,
+            },
+        );
     }
 
-    pub(super) fn send_blocks<E: Entropy>(
-        &mut self,
-        to: Role,
-        from: u64,
-        turn: &mut Turn<'_, E>,
-    ) {
+    pub(super) fn send_blocks<E: Entropy>(&mut self, to: Role, from: u64, turn: &mut Turn<'_, E>) {
         if let Some(head) = self.state.base.head()
             && from <= head.height
         {
-            turn.out.push(Output::SendBlocks { to, from, until: head.height });
+            turn.out.push(Output::SendBlocks {
+                to,
+                from,
+                until: head.height,
+            });
         }
     }
 
@@ -40,7 +53,12 @@ impl Broker {
         if let Some(head) = head {
             let vote = vote.ok_or("head without its vote")?;
             let sub = self.state.base.sub();
-            let statement = Statement { verb: Verb::Head, role: from, sub, hash: head.hash };
+            let statement = Statement {
+                verb: Verb::Head,
+                role: from,
+                sub,
+                hash: head.hash,
+            };
             vote.verify(&statement, self.state.base.parties().key(from))
                 .map_err(|e| e.to_string())?;
         }
@@ -70,11 +88,18 @@ impl Broker {
             Role::TrustOperator if !self.compared => {
                 self.compared = true;
                 self.retry_at = None;
-                turn.tell(Event::Compared { height: head.map(|h| h.height) });
+                turn.tell(Event::Compared {
+                    height: head.map(|h| h.height),
+                });
                 for held in self.state.words.iter() {
-                    let agree =
-                        Agree::Word { word: held.word.clone(), proposal: held.proposal.clone() };
-                    turn.out.push(Output::Send { to: Role::TrustOperator, agree });
+                    let agree = Agree::Word {
+                        word: held.word,
+                        proposal: held.proposal.clone(),
+                    };
+                    turn.out.push(Output::Send {
+                        to: Role::TrustOperator,
+                        agree,
+                    });
                 }
             }
             Role::Device if notice => self.device_restored = true,
@@ -93,10 +118,7 @@ impl Broker {
         for block in sealed {
             self.adopt(block, turn)?;
         }
-        if from == Role::TrustOperator
-            && !self.compared
-            && self.state.base.next_height() > before
-        {
+        if from == Role::TrustOperator && !self.compared && self.state.base.next_height() > before {
             self.ask_head(turn);
             self.first_retry(turn);
         }
@@ -125,11 +147,21 @@ impl Broker {
             return Err(format!("block has height {height}, expected {next}"));
         }
         self.state.base.verify(&sealed)?;
-        let locked = self.state.lock.as_ref().is_some_and(|l| l.block.hash() == hash);
-        let own_restrict = self.state.restrict.as_ref().is_some_and(|r| r.block.hash() == hash);
+        let locked = self
+            .state
+            .lock
+            .as_ref()
+            .is_some_and(|l| l.block.hash() == hash);
+        let own_restrict = self
+            .state
+            .restrict
+            .as_ref()
+            .is_some_and(|r| r.block.hash() == hash);
         if !locked && !own_restrict && next > 0 {
             // Rule 8: a block that it endorsed and does not know: this is a restored copy.
-            let wait_s = MAX_LIFETIME_S.saturating_add(GRACE_S).saturating_add(GRACE_S);
+            let wait_s = MAX_LIFETIME_S
+                .saturating_add(GRACE_S)
+                .saturating_add(GRACE_S);
             let until = Time(turn.now.0.saturating_add(wait_s.saturating_mul(1000)));
             self.store(Record::BrokerRestored { until }, turn);
         }
@@ -139,9 +171,17 @@ impl Broker {
         self.store(Record::Sealed(Box::new(sealed.clone())), turn);
         let head = Head { height, hash };
         turn.send(Role::TrustOperator, Agree::Ack { head });
-        turn.send(Role::Device, Agree::Blocks { sealed: vec![sealed.clone()] });
+        turn.send(
+            Role::Device,
+            Agree::Blocks {
+                sealed: vec![sealed.clone()],
+            },
+        );
         turn.tell(Event::Sealed(Box::new(sealed.clone())));
-        if let Some(work) = self.work.take_if(|w| locked || w.block.claims().height <= height) {
+        if let Some(work) = self
+            .work
+            .take_if(|w| locked || w.block.claims().height <= height)
+        {
             let in_time = turn.now < Time::from_seconds(exp);
             let outcome = if locked && in_time && !displaced && !restored {
                 self.pace.clear();
@@ -149,7 +189,12 @@ impl Broker {
             } else {
                 Outcome::Expired
             };
-            turn.tell(Event::Ended { login: work.login, outcome });
+            if !work.told {
+                turn.tell(Event::Ended {
+                    login: work.login,
+                    outcome,
+                });
+            }
         }
         self.foreign = None;
         self.retry_at = None;
@@ -163,13 +208,21 @@ impl Broker {
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         let base = &self.state.base;
-        crate::chain::verify_proof(&sealed.block, &sealed.proof, base.account_key(), base.parties())
-            .map_err(|e| e.to_string())?;
+        crate::chain::verify_proof(
+            &sealed.block,
+            &sealed.proof,
+            base.account_key(),
+            base.parties(),
+        )
+        .map_err(|e| e.to_string())?;
         let hash = sealed.block.hash();
         let height = sealed.block.claims().height;
         self.store(Record::Conflict(Box::new(sealed)), turn);
         let what = format!("sealed block {hash} at height {height} beside another");
-        turn.tell(Event::Fault(Fault { culprit: Role::TrustOperator, what }));
+        turn.tell(Event::Fault(Fault {
+            culprit: Role::TrustOperator,
+            what,
+        }));
         Ok(())
     }
 

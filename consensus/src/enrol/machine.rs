@@ -1,0 +1,838 @@
+//! One party's side of an enrolment session.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use super::{
+    EnrolMessage, EnrolOutput, MAX_DIGIT_TRIES, SessionKey, SixDigits, Ticket, TicketSecret,
+    session_key_statement,
+};
+use crate::{
+    agree::Founding,
+    body::ContentKey,
+    encoding::{Context, Fields, Hash},
+    party::{Ledger, Parties, Role, Sub},
+    random::Entropy,
+    session::SessionSecret,
+    share::{
+        KeyShare,
+        dkg::{DkgFault, Round1, Round1Package, Round2, Round2Secret},
+    },
+    signature::IdentityKey,
+    time::{GRACE_S, MAX_LIFETIME_S, Time},
+    vote::{Statement, Verb, Vote},
+};
+
+const ROUND2_INFO: &[u8] = b"warifu-enrol/1 round 2";
+
+/// The device's first word: its keys, and the proof that it saw the ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The session.
+    pub session: [u8; 32],
+    /// The device's fresh identity key for this account.
+    pub device: [u8; 32],
+    /// Its session key.
+    pub key: SessionKey,
+    /// Keyed BLAKE3 with the ticket's secret, 32 bytes.
+    pub mac: [u8; 32],
+}
+
+impl Hello {
+    /// Whether the sender saw the ticket with this secret, in constant time.
+    #[must_use]
+    pub fn knows(&self, secret: &TicketSecret) -> bool {
+        let expected = secret.mac(&self.session, &self.device, &self.key.public);
+        expected.as_bytes().ct_eq(&self.mac).into()
+    }
+}
+
+enum Stage {
+    /// Waiting for the others' session keys.
+    Keys,
+    /// Sent round 1.
+    One(Round1),
+    /// Sent round 2.
+    Two(Round2),
+    /// Voted (or, at the broker, may vote) for this founding.
+    Transcript(Box<Founding>, SixDigits),
+    Over,
+}
+
+/// See the module.
+pub struct Enrolment {
+    role: Role,
+    key: Arc<IdentityKey>,
+    ledger: Ledger,
+    session: [u8; 32],
+    exp: u64,
+    device: [u8; 32],
+    secret: SessionSecret,
+    keys: [Option<[u8; 32]>; 3],
+    own_key: SessionKey,
+    stage: Stage,
+    own_round1: Option<Round1Package>,
+    round1: [Option<Round1Package>; 3],
+    round2: [Option<Vec<u8>>; 3],
+    votes: [Option<Vote>; 3],
+    content_key: Option<ContentKey>,
+    content_key_hash: Option<Hash>,
+    kept: Option<Sub>,
+    tries_left: u8,
+    ready: bool,
+}
+
+/// Found and expected, and who is to blame.
+struct Trouble {
+    culprit: Option<Role>,
+    reason: String,
+}
+
+impl Trouble {
+    fn by(culprit: Role, reason: impl Into<String>) -> Self {
+        Self {
+            culprit: Some(culprit),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl From<DkgFault> for Trouble {
+    fn from(fault: DkgFault) -> Self {
+        Self {
+            culprit: fault.culprit(),
+            reason: fault.to_string(),
+        }
+    }
+}
+
+type Out = Vec<EnrolOutput>;
+
+impl Enrolment {
+    /// Device: answers a checked ticket with its fresh identity key.
+    pub fn of_device<E: Entropy>(
+        ticket: &Ticket,
+        key: Arc<IdentityKey>,
+        entropy: &mut E,
+    ) -> (Self, Vec<EnrolOutput>) {
+        let device = key.public();
+        let content_key = ContentKey::generate(entropy);
+        let mut me = Self::new(
+            Role::Device,
+            key,
+            &ticket.ledger,
+            ticket.session,
+            ticket.exp,
+            device,
+            entropy,
+        );
+        me.content_key_hash = Some(content_key.hash());
+        me.content_key = Some(content_key);
+        let mac = ticket
+            .secret
+            .mac(&ticket.session, &device, &me.own_key.public);
+        let hello = Hello {
+            session: ticket.session,
+            device,
+            key: me.own_key.clone(),
+            mac: *mac.as_bytes(),
+        };
+        (me, vec![send(Role::Broker, EnrolMessage::Hello(hello))])
+    }
+
+    /// Broker: takes the hello of a device whose ticket is open and unused. The caller consumed
+    /// the session durably before.
+    ///
+    /// # Errors
+    /// Text with found and expected; the ticket stays consumed.
+    pub fn of_broker<E: Entropy>(
+        ticket: &Ticket,
+        hello: &Hello,
+        key: Arc<IdentityKey>,
+        entropy: &mut E,
+    ) -> Result<(Self, Vec<EnrolOutput>), String> {
+        if hello.session != ticket.session || !hello.knows(&ticket.secret) {
+            return Err("hello is not by a device that saw this ticket".into());
+        }
+        let mut me = Self::new(
+            Role::Broker,
+            key,
+            &ticket.ledger,
+            ticket.session,
+            ticket.exp,
+            hello.device,
+            entropy,
+        );
+        me.take_key(Role::Device, &hello.key)
+            .map_err(|t| t.reason)?;
+        let announce = EnrolMessage::Announce {
+            session: ticket.session,
+            exp: ticket.exp,
+            device: hello.device,
+            device_key: hello.key.clone(),
+            broker_key: me.own_key.clone(),
+        };
+        Ok((me, vec![send(Role::TrustOperator, announce)]))
+    }
+
+    /// Trust operator: takes the broker's announcement. The caller consumed the session durably
+    /// before.
+    ///
+    /// # Errors
+    /// Text with found and expected.
+    pub fn of_trust_operator<E: Entropy>(
+        ledger: &Ledger,
+        announce: &EnrolMessage,
+        key: Arc<IdentityKey>,
+        now: Time,
+        entropy: &mut E,
+    ) -> Result<(Self, Vec<EnrolOutput>), String> {
+        let EnrolMessage::Announce {
+            session,
+            exp,
+            device,
+            device_key,
+            broker_key,
+        } = announce
+        else {
+            return Err(format!(
+                "message is `{}`, expected `announce`",
+                announce.name()
+            ));
+        };
+        let longest = now
+            .seconds()
+            .saturating_add(super::MAX_TICKET_S)
+            .saturating_add(GRACE_S);
+        if now.seconds() >= *exp || *exp > longest {
+            return Err(format!(
+                "session ends at {exp}, expected after now and by {longest}"
+            ));
+        }
+        let mut me = Self::new(
+            Role::TrustOperator,
+            key,
+            ledger,
+            *session,
+            *exp,
+            *device,
+            entropy,
+        );
+        me.take_key(Role::Device, device_key)
+            .map_err(|t| t.reason)?;
+        me.take_key(Role::Broker, broker_key)
+            .map_err(|t| t.reason)?;
+        let accept = EnrolMessage::Accept {
+            session: *session,
+            key: me.own_key.clone(),
+        };
+        let mut out = vec![send(Role::Broker, accept)];
+        me.start_round1(entropy);
+        me.send_round1(Role::Broker, &mut out);
+        Ok((me, out))
+    }
+
+    fn new<E: Entropy>(
+        role: Role,
+        key: Arc<IdentityKey>,
+        ledger: &Ledger,
+        session: [u8; 32],
+        exp: u64,
+        device: [u8; 32],
+        entropy: &mut E,
+    ) -> Self {
+        let secret = SessionSecret::generate(entropy);
+        let public = secret.public();
+        let vote = Vote::sign(&key, &session_key_statement(&session, role, &public));
+        let mut me = Self {
+            role,
+            key,
+            ledger: ledger.clone(),
+            session,
+            exp,
+            device,
+            secret,
+            keys: [None; 3],
+            own_key: SessionKey { public, vote },
+            stage: Stage::Keys,
+            own_round1: None,
+            round1: [None, None, None],
+            round2: [None, None, None],
+            votes: [None, None, None],
+            content_key: None,
+            content_key_hash: None,
+            kept: None,
+            tries_left: MAX_DIGIT_TRIES,
+            ready: false,
+        };
+        put(&mut me.keys, role, public);
+        me
+    }
+
+    /// The session, 32 bytes.
+    #[must_use]
+    pub fn session(&self) -> &[u8; 32] {
+        &self.session
+    }
+
+    /// The device's identity key.
+    #[must_use]
+    pub fn device(&self) -> &[u8; 32] {
+        &self.device
+    }
+
+    /// When the session ends, unless it founded an account before.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        Time::from_seconds(self.exp)
+    }
+
+    /// The account that is being founded, once the transcript is known.
+    #[must_use]
+    pub fn sub(&self) -> Option<Sub> {
+        self.kept
+    }
+
+    /// Nothing follows any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    fn parties(&self) -> Parties {
+        Parties {
+            device: self.device,
+            broker: self.ledger.broker,
+            trust_operator: self.ledger.trust_operator,
+        }
+    }
+
+    /// Takes a message from the party whose line it came on.
+    pub fn handle<E: Entropy>(
+        &mut self,
+        now: Time,
+        from: Role,
+        message: EnrolMessage,
+        entropy: &mut E,
+    ) -> Vec<EnrolOutput> {
+        let mut out = Vec::new();
+        if self.is_over() {
+            return out;
+        }
+        if now >= self.deadline() {
+            self.fail(
+                Trouble {
+                    culprit: None,
+                    reason: "the ticket expired".into(),
+                },
+                &mut out,
+            );
+            return out;
+        }
+        if message.session() != &self.session {
+            return out;
+        }
+        if let Err(trouble) = self.message(from, message, entropy, &mut out) {
+            self.fail(trouble, &mut out);
+        }
+        out
+    }
+
+    /// Ends a session whose time is over.
+    pub fn tick(&mut self, now: Time) -> Vec<EnrolOutput> {
+        let mut out = Vec::new();
+        if !self.is_over() && now >= self.deadline() {
+            self.fail(
+                Trouble {
+                    culprit: None,
+                    reason: "the ticket expired".into(),
+                },
+                &mut out,
+            );
+        }
+        out
+    }
+
+    /// Broker: the customer typed these digits into the page.
+    pub fn confirm(&mut self, now: Time, digits: SixDigits) -> Vec<EnrolOutput> {
+        let mut out = self.tick(now);
+        let Stage::Transcript(founding, expected) = &self.stage else {
+            return out;
+        };
+        if self.role != Role::Broker || !self.ready {
+            return out;
+        }
+        if *expected != digits {
+            self.tries_left = self.tries_left.saturating_sub(1);
+            out.push(EnrolOutput::WrongDigits {
+                left: self.tries_left,
+            });
+            if self.tries_left == 0 {
+                let reason = "wrong digits, the session is over".into();
+                self.fail(
+                    Trouble {
+                        culprit: None,
+                        reason,
+                    },
+                    &mut out,
+                );
+            }
+            return out;
+        }
+        let mut founding = founding.clone();
+        let own = self.vote_for(&founding);
+        put(&mut self.votes, Role::Broker, own);
+        let [Some(device), Some(broker), Some(trust_operator)] = self.votes else {
+            return out;
+        };
+        let votes = [device, broker, trust_operator];
+        founding.votes = votes;
+        self.stage = Stage::Over;
+        // Durable before visible: founded first, then the vote that lets the others found it.
+        out.push(EnrolOutput::Founded(founding));
+        for to in [Role::TrustOperator, Role::Device] {
+            out.push(send(
+                to,
+                EnrolMessage::Votes {
+                    session: self.session,
+                    votes,
+                },
+            ));
+        }
+        out
+    }
+
+    fn fail(&mut self, trouble: Trouble, out: &mut Out) {
+        self.stage = Stage::Over;
+        for to in Role::ALL.into_iter().filter(|r| *r != self.role) {
+            let reason = trouble.reason.clone();
+            out.push(send(
+                to,
+                EnrolMessage::Ended {
+                    session: self.session,
+                    reason,
+                },
+            ));
+        }
+        out.push(EnrolOutput::Failed {
+            culprit: trouble.culprit,
+            reason: trouble.reason,
+            kept: self.kept.take(),
+        });
+    }
+
+    fn message<E: Entropy>(
+        &mut self,
+        from: Role,
+        message: EnrolMessage,
+        entropy: &mut E,
+        out: &mut Out,
+    ) -> Result<(), Trouble> {
+        match (self.role, from, message) {
+            (Role::Broker, Role::TrustOperator, EnrolMessage::Accept { key, .. }) => {
+                if matches!(self.stage, Stage::Keys) {
+                    self.take_key(Role::TrustOperator, &key)?;
+                    out.push(send(
+                        Role::Device,
+                        EnrolMessage::Welcome {
+                            session: self.session,
+                            broker_key: self.own_key.clone(),
+                            trust_operator_key: key,
+                        },
+                    ));
+                    self.start_round1(entropy);
+                    self.send_round1(Role::Device, out);
+                    self.send_round1(Role::TrustOperator, out);
+                }
+                self.advance(entropy, out)
+            }
+            (
+                Role::Device,
+                Role::Broker,
+                EnrolMessage::Welcome {
+                    broker_key,
+                    trust_operator_key,
+                    ..
+                },
+            ) => {
+                if matches!(self.stage, Stage::Keys) {
+                    self.take_key(Role::Broker, &broker_key)?;
+                    self.take_key(Role::TrustOperator, &trust_operator_key)?;
+                    self.start_round1(entropy);
+                    self.send_round1(Role::Broker, out);
+                    self.send_round1(Role::TrustOperator, out);
+                }
+                self.advance(entropy, out)
+            }
+            (
+                _,
+                _,
+                EnrolMessage::Round1 {
+                    package,
+                    content_key,
+                    ..
+                },
+            ) if from != self.role => {
+                self.take_round1(from, &package, content_key, out)?;
+                self.advance(entropy, out)
+            }
+            (_, _, EnrolMessage::Round2 { sealed, .. }) if from != self.role => {
+                if slot(&self.round2, from).is_none() {
+                    put(&mut self.round2, from, sealed);
+                }
+                self.advance(entropy, out)
+            }
+            (Role::Broker, _, EnrolMessage::Voted { vote, .. }) => {
+                if slot(&self.votes, from).is_none() {
+                    put(&mut self.votes, from, vote);
+                }
+                self.advance(entropy, out)
+            }
+            (
+                Role::Device | Role::TrustOperator,
+                Role::Broker,
+                EnrolMessage::Votes { votes, .. },
+            ) => self.found(votes, out),
+            (_, _, EnrolMessage::Ended { reason, .. }) => Err(Trouble {
+                culprit: None,
+                reason: format!("the {from} ended the session: {reason}"),
+            }),
+            // A repeat, or a message that this party never takes: it changes nothing.
+            (_, _, _) => Ok(()),
+        }
+    }
+
+    fn take_key(&mut self, role: Role, key: &SessionKey) -> Result<(), Trouble> {
+        let parties = self.parties();
+        key.vote
+            .verify(
+                &session_key_statement(&self.session, role, &key.public),
+                parties.key(role),
+            )
+            .map_err(|e| Trouble::by(role, e.to_string()))?;
+        put(&mut self.keys, role, key.public);
+        Ok(())
+    }
+
+    fn start_round1<E: Entropy>(&mut self, entropy: &mut E) {
+        let (state, package) = Round1::start(self.role, entropy);
+        self.stage = Stage::One(state);
+        put(&mut self.round1, self.role, package.clone());
+        self.own_round1 = Some(package);
+    }
+
+    fn send_round1(&self, to: Role, out: &mut Out) {
+        if let Some(package) = &self.own_round1 {
+            let content_key = if self.role == Role::Device {
+                self.content_key_hash
+            } else {
+                None
+            };
+            out.push(send(
+                to,
+                EnrolMessage::Round1 {
+                    session: self.session,
+                    package: package.as_bytes().to_vec(),
+                    content_key,
+                },
+            ));
+        }
+    }
+
+    fn take_round1(
+        &mut self,
+        from: Role,
+        package: &[u8],
+        content_key: Option<Hash>,
+        out: &mut Out,
+    ) -> Result<(), Trouble> {
+        let decoded = Round1Package::decode(package).map_err(|e| DkgFault::encoding(from, e))?;
+        if let Some(known) = slot(&self.round1, from) {
+            return if *known == decoded {
+                Ok(())
+            } else {
+                Err(Trouble::by(
+                    from,
+                    "two different round 1 packages in one session",
+                ))
+            };
+        }
+        match (from, content_key) {
+            (Role::Device, Some(hash)) => self.content_key_hash = Some(hash),
+            (Role::Device, None) => {
+                return Err(Trouble::by(from, "round 1 without the content key's hash"));
+            }
+            (_, None) => {}
+            (_, Some(_)) => {
+                return Err(Trouble::by(
+                    from,
+                    "content key hash from a party that makes none",
+                ));
+            }
+        }
+        put(&mut self.round1, from, decoded);
+        // The trust operator can't dial a device: it answers on the device's line.
+        if self.role == Role::TrustOperator && from == Role::Device {
+            self.send_round1(Role::Device, out);
+        }
+        Ok(())
+    }
+
+    /// Goes as far as what arrived allows.
+    fn advance<E: Entropy>(&mut self, entropy: &mut E, out: &mut Out) -> Result<(), Trouble> {
+        if matches!(self.stage, Stage::One(_)) && self.round1.iter().all(Option::is_some) {
+            self.finish_round1(entropy, out)?;
+        }
+        if matches!(self.stage, Stage::Two(_))
+            && self
+                .others()
+                .iter()
+                .all(|r| slot(&self.round2, *r).is_some())
+        {
+            self.finish_round2(out)?;
+        }
+        if self.role == Role::Broker && !self.ready {
+            self.check_votes(out)?;
+        }
+        Ok(())
+    }
+
+    fn others(&self) -> [Role; 2] {
+        match self.role {
+            Role::Device => [Role::Broker, Role::TrustOperator],
+            Role::Broker => [Role::Device, Role::TrustOperator],
+            Role::TrustOperator => [Role::Device, Role::Broker],
+        }
+    }
+
+    fn finish_round1<E: Entropy>(&mut self, entropy: &mut E, out: &mut Out) -> Result<(), Trouble> {
+        let [one, two] = self.others();
+        let packages = (
+            slot(&self.round1, one).cloned(),
+            slot(&self.round1, two).cloned(),
+        );
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let (Stage::One(state), (Some(first), Some(second))) = (stage, packages) else {
+            return Ok(());
+        };
+        let (state, secrets) = state.receive([(one, first), (two, second)])?;
+        self.stage = Stage::Two(state);
+        for (to, secret) in secrets {
+            let mut plaintext = zeroize::Zeroizing::new(secret.as_bytes().to_vec());
+            if self.role == Role::Device
+                && to == Role::Broker
+                && let Some(content_key) = &self.content_key
+            {
+                plaintext.extend_from_slice(content_key.expose());
+            }
+            let Some(key) = slot(&self.keys, to) else {
+                return Err(Trouble::by(to, "no session key"));
+            };
+            let sealed = self
+                .secret
+                .seal(
+                    key,
+                    ROUND2_INFO,
+                    &self.round2_aad(self.role, to),
+                    &plaintext,
+                    entropy,
+                )
+                .map_err(|e| Trouble::by(to, e.to_string()))?;
+            out.push(send(
+                to,
+                EnrolMessage::Round2 {
+                    session: self.session,
+                    sealed,
+                },
+            ));
+        }
+        Ok(())
+    }
+
+    fn round2_aad(&self, from: Role, to: Role) -> Vec<u8> {
+        let mut aad = self.session.to_vec();
+        aad.extend([from.number(), to.number()]);
+        aad
+    }
+
+    fn open_round2(&mut self, from: Role) -> Result<Round2Secret, Trouble> {
+        let (Some(sealed), Some(key)) = (slot(&self.round2, from), slot(&self.keys, from)) else {
+            return Err(Trouble::by(from, "no round 2 package"));
+        };
+        let opened = self
+            .secret
+            .open(key, ROUND2_INFO, &self.round2_aad(from, self.role), sealed)
+            .map_err(|e| Trouble::by(from, e.to_string()))?;
+        let with_key = self.role == Role::Broker && from == Role::Device;
+        let expected = if with_key { 64 } else { 32 };
+        if opened.len() != expected {
+            let found = opened.len();
+            return Err(Trouble::by(
+                from,
+                format!("round 2 has {found} bytes, expected {expected}"),
+            ));
+        }
+        let (secret, rest) = opened.split_at(32);
+        if let Ok(bytes) = <[u8; 32]>::try_from(rest) {
+            let content_key = ContentKey::from_bytes(bytes);
+            if Some(content_key.hash()) != self.content_key_hash {
+                return Err(Trouble::by(from, "content key does not fit its hash"));
+            }
+            self.content_key = Some(content_key);
+        }
+        Round2Secret::decode(secret).map_err(|e| DkgFault::encoding(from, e).into())
+    }
+
+    fn finish_round2(&mut self, out: &mut Out) -> Result<(), Trouble> {
+        let [one, two] = self.others();
+        let first = self.open_round2(one)?;
+        let second = self.open_round2(two)?;
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let Stage::Two(state) = stage else {
+            return Ok(());
+        };
+        let share = state.receive([(one, first), (two, second)])?;
+        let founding = self.founding(&share)?;
+        let digits = SixDigits::of_transcript(&founding.transcript);
+        self.kept = Some(founding.sub);
+        out.push(EnrolOutput::KeepShare {
+            sub: founding.sub,
+            share: Box::new(share),
+            content_key: self.content_key.clone(),
+        });
+        if self.role != Role::Broker {
+            let vote = self.vote_for(&founding);
+            put(&mut self.votes, self.role, vote);
+            out.push(send(
+                Role::Broker,
+                EnrolMessage::Voted {
+                    session: self.session,
+                    vote,
+                },
+            ));
+        }
+        if self.role == Role::Device {
+            out.push(EnrolOutput::Digits(digits));
+        }
+        self.stage = Stage::Transcript(Box::new(founding), digits);
+        Ok(())
+    }
+
+    fn founding(&self, share: &KeyShare) -> Result<Founding, Trouble> {
+        let (Some(content_key), [Some(device), Some(broker), Some(trust_operator)]) =
+            (self.content_key_hash, &self.round1)
+        else {
+            return Err(Trouble {
+                culprit: None,
+                reason: "transcript is incomplete".into(),
+            });
+        };
+        let (parties, keys) = (self.parties(), share.public_keys());
+        let mut fields = Fields::new(Context::Transcript)
+            .fixed(&self.session)
+            .var(self.ledger.iss.as_bytes())
+            .fixed(&parties.device)
+            .fixed(&parties.broker)
+            .fixed(&parties.trust_operator)
+            .fixed(device.as_bytes())
+            .fixed(broker.as_bytes())
+            .fixed(trust_operator.as_bytes())
+            .fixed(keys.group());
+        for verifying_share in keys.verifying_shares() {
+            fields = fields.fixed(verifying_share);
+        }
+        let transcript = fields.fixed(&content_key.0).finish();
+        let last_genesis = self
+            .exp
+            .saturating_add(MAX_LIFETIME_S)
+            .saturating_add(GRACE_S);
+        // Replaced by all three before the founding leaves this machine.
+        let own = self.vote_of(Sub::of_transcript(&transcript), transcript);
+        Ok(Founding {
+            ledger: self.ledger.clone(),
+            sub: Sub::of_transcript(&transcript),
+            account_key: *keys.group(),
+            parties,
+            transcript,
+            votes: [own; 3],
+            session: self.session,
+            deadline: Time::from_seconds(last_genesis),
+        })
+    }
+
+    fn vote_of(&self, sub: Sub, transcript: Hash) -> Vote {
+        let statement = Statement {
+            verb: Verb::Transcript,
+            role: self.role,
+            sub,
+            hash: transcript,
+        };
+        Vote::sign(&self.key, &statement)
+    }
+
+    fn vote_for(&self, founding: &Founding) -> Vote {
+        self.vote_of(founding.sub, founding.transcript)
+    }
+
+    fn check_votes(&mut self, out: &mut Out) -> Result<(), Trouble> {
+        let Stage::Transcript(founding, _) = &self.stage else {
+            return Ok(());
+        };
+        let others = [Role::Device, Role::TrustOperator];
+        for role in others {
+            let Some(vote) = slot(&self.votes, role) else {
+                return Ok(());
+            };
+            let statement = Statement {
+                verb: Verb::Transcript,
+                role,
+                sub: founding.sub,
+                hash: founding.transcript,
+            };
+            vote.verify(&statement, self.parties().key(role))
+                .map_err(|e| Trouble::by(role, format!("transcripts differ: {e}")))?;
+        }
+        self.ready = true;
+        out.push(EnrolOutput::Ready);
+        Ok(())
+    }
+
+    fn found(&mut self, votes: [Vote; 3], out: &mut Out) -> Result<(), Trouble> {
+        let Stage::Transcript(founding, _) = &self.stage else {
+            return Err(Trouble::by(Role::Broker, "votes before the transcript"));
+        };
+        let mut founding = founding.clone();
+        founding.votes = votes;
+        founding
+            .check()
+            .map_err(|reason| Trouble::by(Role::Broker, reason))?;
+        self.stage = Stage::Over;
+        self.kept = None;
+        out.push(EnrolOutput::Founded(founding));
+        Ok(())
+    }
+}
+
+fn send(to: Role, message: EnrolMessage) -> EnrolOutput {
+    EnrolOutput::Send { to, message }
+}
+
+fn slot<T>(slots: &[Option<T>; 3], role: Role) -> Option<&T> {
+    let [device, broker, trust_operator] = slots;
+    match role {
+        Role::Device => device.as_ref(),
+        Role::Broker => broker.as_ref(),
+        Role::TrustOperator => trust_operator.as_ref(),
+    }
+}
+
+fn put<T>(slots: &mut [Option<T>; 3], role: Role, value: T) {
+    let [device, broker, trust_operator] = slots;
+    *match role {
+        Role::Device => device,
+        Role::Broker => broker,
+        Role::TrustOperator => trust_operator,
+    } = Some(value);
+}
