@@ -1,5 +1,7 @@
 //! What a body says: a strict schema whose texts show on a screen exactly as they are written.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Longest channel in bytes of UTF-8.
@@ -20,7 +22,7 @@ pub const PADDING_BLOCK: usize = 256;
 pub const MAX_PADDED: usize = 24 * 1024;
 
 /// One thing the customer approves, as label and value.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Detail {
     /// What it is: 1 to 96 bytes of UTF-8.
@@ -30,7 +32,7 @@ pub struct Detail {
 }
 
 /// What a body says. All texts are UTF-8 without control, bidirectional or invisible characters.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {
     /// How the customer reached the login service, such as `web`: 1 to 64 bytes of UTF-8.
@@ -42,6 +44,18 @@ pub struct Body {
     /// Reference of the re-identification behind an `unfreeze`: at most 128 bytes of UTF-8.
     #[serde(deserialize_with = "Option::deserialize")]
     pub reference: Option<String>,
+}
+
+impl fmt::Debug for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Detail(<redacted>)")
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Body(<redacted>)")
+    }
 }
 
 /// Why a body was not sealed or not opened. Never says what the body holds.
