@@ -536,3 +536,44 @@ fn a_votes_text_has_one_form() {
     }
     assert_eq!(text.len(), 94);
 }
+
+#[test]
+fn a_signature_has_one_form_and_a_weak_key_none() {
+    // The group order L, little-endian (RFC 8032 §5.1).
+    const ORDER: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+        0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let house = house();
+    let account = house.account();
+    let mut sealed = house.next(&account, Kind::Login);
+    account.verify(&sealed).unwrap();
+    let Proof::Account(signature) = &mut sealed.proof else {
+        panic!("{sealed:?}")
+    };
+    let mut carry = 0_u16;
+    for (byte, order) in signature[32..].iter_mut().zip(ORDER) {
+        carry += u16::from(*byte) + u16::from(order);
+        *byte = (carry & 0xff) as u8;
+        carry >>= 8;
+    }
+    assert_eq!(carry, 0);
+    let error = account.verify(&sealed).unwrap_err();
+    assert_eq!(error.fault, ChainFault::Proof(ProofError::Account));
+
+    // With the neutral element as key, R = the neutral element and S = 0 would sign everything.
+    let mut neutral = [0_u8; 32];
+    neutral[0] = 1;
+    let mut claims = house.claims(Kind::Genesis, 0, Hash::ZERO);
+    claims.genesis.as_mut().unwrap().account_key = neutral;
+    let block = warifu_consensus::block::Block::new(claims, &neutral).unwrap();
+    let mut signature = [0_u8; 64];
+    signature[0] = 1;
+    let sealed = Sealed {
+        block,
+        proof: Proof::Account(signature),
+        ..house.genesis()
+    };
+    let error = Account::open(&house.ledger(), &sealed).unwrap_err();
+    assert_eq!(error.fault, ChainFault::Proof(ProofError::Account));
+}

@@ -234,3 +234,78 @@ fn is_unassigned_for_text(character: char) -> bool {
         '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{f0000}'..='\u{10ffff}')
         || code & 0xfffe == 0xfffe
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn padded(json: &[u8], marker: &[u8], length: usize) -> Vec<u8> {
+        let mut padded = [json, marker].concat();
+        padded.resize(length, 0);
+        padded
+    }
+
+    const JSON: &str = r#"{"channel":"web","address":"a","details":[],"reference":null}"#;
+
+    #[test]
+    fn only_the_shortest_padding_is_read() {
+        let json = JSON.as_bytes();
+        let body = Body::from_padded(&padded(json, &[0x80], 256)).unwrap();
+        assert_eq!(body.to_padded().unwrap(), padded(json, &[0x80], 256));
+        for wrong in [
+            padded(json, &[0x80], 512),
+            padded(json, &[], 256),
+            padded(json, &[0x81], 256),
+            padded(json, &[0x80, 0, 1], 256),
+            padded(&[], &[], 256),
+            Vec::new(),
+        ] {
+            assert_eq!(Body::from_padded(&wrong), Err(BodyError::Padding));
+        }
+    }
+
+    #[test]
+    fn other_json_for_the_same_body_is_rejected() {
+        let altered = [
+            JSON.replace(r#","address""#, r#", "address""#),
+            JSON.replace(r#","address""#, r#","channel":"web","address""#),
+            JSON.replace("null}", r#"null,"extra":1}"#),
+            JSON.replace(r#","reference":null"#, ""),
+            JSON.replace(
+                r#""channel":"web","address":"a""#,
+                r#""address":"a","channel":"web""#,
+            ),
+            JSON.replace("web", r"\u0077eb"),
+            JSON.replace("web", r"\ud800"),
+            JSON.replace("[]", r#"[{"label":"a"}]"#),
+            JSON.replace("[]", r#"[{"value":"a","label":"a"}]"#),
+            JSON.replace("[]", &format!("{}{}", "[".repeat(200), "]".repeat(200))),
+            JSON.replace("null", "7"),
+            format!("{JSON}{JSON}"),
+            r#"["web","a",[],null]"#.to_owned(),
+            String::new(),
+        ];
+        for json in altered {
+            assert_ne!(json, JSON);
+            let length = (json.len() + 1).next_multiple_of(PADDING_BLOCK);
+            let read = Body::from_padded(&padded(json.as_bytes(), &[0x80], length));
+            assert_eq!(read, Err(BodyError::Schema), "{json}");
+        }
+        let mut bytes = padded(JSON.as_bytes(), &[0x80], 256);
+        bytes[13] = 0xff;
+        assert_eq!(Body::from_padded(&bytes), Err(BodyError::Schema));
+    }
+
+    #[test]
+    fn a_body_that_hides_characters_does_not_open() {
+        let json = JSON.replace("web", "w\u{202e}eb");
+        let read = Body::from_padded(&padded(json.as_bytes(), &[0x80], 256));
+        assert_eq!(
+            read,
+            Err(BodyError::Character {
+                field: "channel",
+                found: 0x202e
+            })
+        );
+    }
+}
