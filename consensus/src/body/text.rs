@@ -1,5 +1,7 @@
 //! What a body says: a strict schema whose texts show on a screen exactly as they are written.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Longest channel in bytes of UTF-8.
@@ -20,7 +22,7 @@ pub const PADDING_BLOCK: usize = 256;
 pub const MAX_PADDED: usize = 24 * 1024;
 
 /// One thing the customer approves, as label and value.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Detail {
     /// What it is: 1 to 96 bytes of UTF-8.
@@ -30,7 +32,7 @@ pub struct Detail {
 }
 
 /// What a body says. All texts are UTF-8 without control, bidirectional or invisible characters.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {
     /// How the customer reached the login service, such as `web`: 1 to 64 bytes of UTF-8.
@@ -42,6 +44,18 @@ pub struct Body {
     /// Reference of the re-identification behind an `unfreeze`: at most 128 bytes of UTF-8.
     #[serde(deserialize_with = "Option::deserialize")]
     pub reference: Option<String>,
+}
+
+impl fmt::Debug for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Detail(<redacted>)")
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Body(<redacted>)")
+    }
 }
 
 /// Why a body was not sealed or not opened. Never says what the body holds.
@@ -219,4 +233,79 @@ fn is_unassigned_for_text(character: char) -> bool {
     matches!(character,
         '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{f0000}'..='\u{10ffff}')
         || code & 0xfffe == 0xfffe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn padded(json: &[u8], marker: &[u8], length: usize) -> Vec<u8> {
+        let mut padded = [json, marker].concat();
+        padded.resize(length, 0);
+        padded
+    }
+
+    const JSON: &str = r#"{"channel":"web","address":"a","details":[],"reference":null}"#;
+
+    #[test]
+    fn only_the_shortest_padding_is_read() {
+        let json = JSON.as_bytes();
+        let body = Body::from_padded(&padded(json, &[0x80], 256)).unwrap();
+        assert_eq!(body.to_padded().unwrap(), padded(json, &[0x80], 256));
+        for wrong in [
+            padded(json, &[0x80], 512),
+            padded(json, &[], 256),
+            padded(json, &[0x81], 256),
+            padded(json, &[0x80, 0, 1], 256),
+            padded(&[], &[], 256),
+            Vec::new(),
+        ] {
+            assert_eq!(Body::from_padded(&wrong), Err(BodyError::Padding));
+        }
+    }
+
+    #[test]
+    fn other_json_for_the_same_body_is_rejected() {
+        let altered = [
+            JSON.replace(r#","address""#, r#", "address""#),
+            JSON.replace(r#","address""#, r#","channel":"web","address""#),
+            JSON.replace("null}", r#"null,"extra":1}"#),
+            JSON.replace(r#","reference":null"#, ""),
+            JSON.replace(
+                r#""channel":"web","address":"a""#,
+                r#""address":"a","channel":"web""#,
+            ),
+            JSON.replace("web", r"\u0077eb"),
+            JSON.replace("web", r"\ud800"),
+            JSON.replace("[]", r#"[{"label":"a"}]"#),
+            JSON.replace("[]", r#"[{"value":"a","label":"a"}]"#),
+            JSON.replace("[]", &format!("{}{}", "[".repeat(200), "]".repeat(200))),
+            JSON.replace("null", "7"),
+            format!("{JSON}{JSON}"),
+            r#"["web","a",[],null]"#.to_owned(),
+            String::new(),
+        ];
+        for json in altered {
+            assert_ne!(json, JSON);
+            let length = (json.len() + 1).next_multiple_of(PADDING_BLOCK);
+            let read = Body::from_padded(&padded(json.as_bytes(), &[0x80], length));
+            assert_eq!(read, Err(BodyError::Schema), "{json}");
+        }
+        let mut bytes = padded(JSON.as_bytes(), &[0x80], 256);
+        bytes[13] = 0xff;
+        assert_eq!(Body::from_padded(&bytes), Err(BodyError::Schema));
+    }
+
+    #[test]
+    fn a_body_that_hides_characters_does_not_open() {
+        let json = JSON.replace("web", "w\u{202e}eb");
+        let read = Body::from_padded(&padded(json.as_bytes(), &[0x80], 256));
+        assert_eq!(
+            read,
+            Err(BodyError::Character {
+                field: "channel",
+                found: 0x202e
+            })
+        );
+    }
 }

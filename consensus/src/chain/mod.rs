@@ -4,16 +4,22 @@
 //! ([`Ledger`]) and keys that genesis fixed. No clock is read here: `exp` limits admission, which is
 //! [`crate::time`]'s to decide, so a chain verifies the same in ten years.
 
+mod agreement;
+mod fault;
+
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Block, Claims, Class, GenesisClaims, Kind, Proof, Sealed, Votes, thumbprint};
+pub use agreement::verify_proof;
+pub use fault::{ChainError, ChainFault, ProofError};
+
+use crate::block::{Block, Claims, Class, GenesisClaims, Kind, Sealed, Votes, thumbprint};
+use crate::chain::agreement::{verify_agreement, verify_votes, votes_form};
 use crate::encoding::Hash;
 use crate::party::{Ledger, Parties, Role, Sub};
-use crate::signature::verify_strict;
-use crate::time::{TimeError, check_lifetime};
-use crate::vote::{BadVote, Statement, Verb, Vote, Word};
+use crate::time::check_lifetime;
+use crate::vote::{Statement, Verb};
 
 /// What an account may do; a fold over its chain.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -62,202 +68,6 @@ pub struct Head {
     pub height: u64,
     /// Its hash.
     pub hash: Hash,
-}
-
-/// A block is not the next one of an account; names the account and the block's height.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("account {sub}, block at height {height}: {fault}")]
-pub struct ChainError {
-    /// The account, as the verifier knows it; in genesis, as the block claims it.
-    pub sub: Sub,
-    /// The height that the block claims.
-    pub height: u64,
-    /// What is wrong with it.
-    pub fault: ChainFault,
-}
-
-/// What is wrong with a block.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ChainFault {
-    /// There is no block at all.
-    #[error("chain is empty, expected a genesis block")]
-    Empty,
-    /// Another ledger's block.
-    #[error("block has iss {found}, expected {expected}")]
-    Iss {
-        /// Found.
-        found: String,
-        /// The ledger's.
-        expected: String,
-    },
-    /// Another account's block, or a `sub` that its transcript does not give.
-    #[error("block has sub {found}, expected {expected}")]
-    Sub {
-        /// Found.
-        found: Sub,
-        /// The account's.
-        expected: Sub,
-    },
-    /// Not the height after the head's.
-    #[error("block has height {found}, expected {expected}")]
-    Height {
-        /// Found.
-        found: u64,
-        /// The head's plus one.
-        expected: u64,
-    },
-    /// Built on another block than the head.
-    #[error("block has prev {found}, expected {expected}")]
-    Prev {
-        /// Found.
-        found: Hash,
-        /// The head.
-        expected: Hash,
-    },
-    /// Another sharing of the account key.
-    #[error("block has epoch {found}, expected {expected}")]
-    Epoch {
-        /// Found.
-        found: u64,
-        /// The account's.
-        expected: u64,
-    },
-    /// The header names another account key.
-    #[error("block has kid {found}, expected {expected}")]
-    Kid {
-        /// Found.
-        found: String,
-        /// The account key's thumbprint.
-        expected: String,
-    },
-    /// The account's status does not allow the kind.
-    #[error("kind {kind} is not allowed in a {status} account")]
-    Kind {
-        /// The block's kind.
-        kind: Kind,
-        /// The account's status.
-        status: Status,
-    },
-    /// The chain begins with something else.
-    #[error("chain begins with kind {found}, expected genesis")]
-    NotGenesis {
-        /// The kind found.
-        found: Kind,
-    },
-    /// Genesis names another operator than the one pinned.
-    #[error("genesis names another {role} than the pinned one")]
-    Operator {
-        /// Which operator.
-        role: Role,
-    },
-    /// An admit block's lifetime is not one that the ledger allows.
-    #[error(transparent)]
-    Lifetime(#[from] TimeError),
-    /// The proof is not of the kind's form or does not verify.
-    #[error(transparent)]
-    Proof(#[from] ProofError),
-    /// The votes are those of another kind of block.
-    #[error("{kind} block carries {found} votes, expected {expected} votes")]
-    VotesForm {
-        /// The block's kind.
-        kind: Kind,
-        /// What was found.
-        found: &'static str,
-        /// What the kind needs.
-        expected: &'static str,
-    },
-    /// A vote does not verify.
-    #[error(transparent)]
-    Vote(#[from] BadVote),
-    /// A `deny` block without the device's word.
-    #[error("deny block carries no word of the device, expected deny or disown")]
-    NoWord,
-    /// A `deny` block whose word does not deny.
-    #[error("deny block carries the word {found}, expected deny or disown")]
-    WordVerb {
-        /// The word's verb.
-        found: Verb,
-    },
-    /// A `deny` block whose word is about another proposal than the one it displaces.
-    #[error("deny block carries a word on {found}, expected one on {expected}")]
-    WordHash {
-        /// What the word is about.
-        found: Hash,
-        /// What the block supersedes.
-        expected: Hash,
-    },
-}
-
-/// A proof is not of the kind's form or does not verify.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ProofError {
-    /// The account key's signature where the operators' are needed, or the other way round.
-    #[error("{kind} block is proven by {found}, expected {expected}")]
-    Form {
-        /// The block's kind.
-        kind: Kind,
-        /// What was found.
-        found: &'static str,
-        /// What the kind needs.
-        expected: &'static str,
-    },
-    /// The group signature does not verify.
-    #[error("signature does not verify under the account key")]
-    Account,
-    /// An operator's signature does not verify.
-    #[error("signature does not verify under the {role}'s key")]
-    Operator {
-        /// Which operator.
-        role: Role,
-    },
-}
-
-/// Verifies a block's proof over its signing input: of an admit block with the account key, of a
-/// restrict block with both operators' keys. Says nothing about the block's place in a chain.
-///
-/// # Errors
-/// [`ProofError`] when the proof is of the other class or a signature does not verify strictly.
-pub fn verify_proof(
-    block: &Block,
-    proof: &Proof,
-    account_key: &[u8; 32],
-    parties: &Parties,
-) -> Result<(), ProofError> {
-    const ACCOUNT: &str = "the account key";
-    const OPERATORS: &str = "both operators' keys";
-    let kind = block.claims().kind;
-    let message = block.input().as_bytes();
-    match (kind.class(), proof) {
-        (Class::Admit, Proof::Account(signature)) => {
-            verify_strict(account_key, message, signature).map_err(|_| ProofError::Account)
-        }
-        (
-            Class::Restrict,
-            Proof::Operators {
-                broker,
-                trust_operator,
-            },
-        ) => {
-            let signatures = [
-                (Role::Broker, broker),
-                (Role::TrustOperator, trust_operator),
-            ];
-            signatures.into_iter().try_for_each(|(role, signature)| {
-                verify_strict(parties.key(role), message, signature)
-                    .map_err(|_| ProofError::Operator { role })
-            })
-        }
-        (Class::Admit, Proof::Operators { .. }) => Err(ProofError::Form {
-            kind,
-            found: OPERATORS,
-            expected: ACCOUNT,
-        }),
-        (Class::Restrict, Proof::Account(_)) => Err(ProofError::Form {
-            kind,
-            found: ACCOUNT,
-            expected: OPERATORS,
-        }),
-    }
 }
 
 /// Verifies a whole chain, genesis first.
@@ -329,7 +139,7 @@ impl Account {
     /// [`ChainError`] with the first thing that does not hold.
     pub fn verify(&self, sealed: &Sealed) -> Result<(), ChainError> {
         self.check(&sealed.block)?;
-        self.verify_agreement(sealed)
+        verify_agreement(sealed, &self.account_key, &self.parties)
             .map_err(|fault| self.error(&sealed.block, fault))
     }
 
@@ -491,34 +301,6 @@ impl Account {
             _ => Ok(()),
         }
     }
-
-    fn verify_agreement(&self, sealed: &Sealed) -> Result<(), ChainFault> {
-        let Sealed {
-            block,
-            proof,
-            votes,
-        } = sealed;
-        let kind = block.claims().kind;
-        match (kind.class(), votes) {
-            (
-                Class::Admit,
-                Votes::Admit {
-                    assent,
-                    endorse,
-                    seal,
-                },
-            ) => {
-                verify_proof(block, proof, &self.account_key, &self.parties)?;
-                verify_votes(block, &self.parties, [assent, endorse, seal])
-            }
-            (Class::Restrict, Votes::Restrict { word }) => {
-                verify_proof(block, proof, &self.account_key, &self.parties)?;
-                verify_word(block.claims(), &self.parties, word.as_ref())
-            }
-            (Class::Admit, _) => Err(votes_form(kind, votes, "admit")),
-            (Class::Restrict, _) => Err(votes_form(kind, votes, "restrict")),
-        }
-    }
 }
 
 fn open(ledger: &Ledger, genesis: &Sealed) -> Result<Account, ChainFault> {
@@ -596,59 +378,5 @@ fn check_iss(ledger: &Ledger, claims: &Claims) -> Result<(), ChainFault> {
             found: claims.iss.clone(),
             expected: ledger.iss.clone(),
         })
-    }
-}
-
-fn votes_form(kind: Kind, votes: &Votes, expected: &'static str) -> ChainFault {
-    let found = match votes {
-        Votes::Genesis { .. } => "genesis",
-        Votes::Admit { .. } => "admit",
-        Votes::Restrict { .. } => "restrict",
-    };
-    ChainFault::VotesForm {
-        kind,
-        found,
-        expected,
-    }
-}
-
-/// Assent by the device, endorse by the broker, seal by the trust operator, on the block's hash.
-fn verify_votes(block: &Block, parties: &Parties, votes: [&Vote; 3]) -> Result<(), ChainFault> {
-    let verbs = [Verb::Assent, Verb::Endorse, Verb::Seal];
-    for ((role, verb), vote) in Role::ALL.into_iter().zip(verbs).zip(votes) {
-        let statement = Statement {
-            verb,
-            role,
-            sub: block.claims().sub,
-            hash: block.hash(),
-        };
-        vote.verify(&statement, parties.key(role))?;
-    }
-    Ok(())
-}
-
-/// A `deny` needs the device's word, about what the block displaces if it displaces anything; any
-/// other restrict block may carry one, which must verify.
-fn verify_word(claims: &Claims, parties: &Parties, word: Option<&Word>) -> Result<(), ChainFault> {
-    let Some(word) = word else {
-        return if claims.kind == Kind::Deny {
-            Err(ChainFault::NoWord)
-        } else {
-            Ok(())
-        };
-    };
-    word.verify(claims.sub, &parties.device)?;
-    if claims.kind != Kind::Deny {
-        return Ok(());
-    }
-    if !matches!(word.verb, Verb::Deny | Verb::Disown) {
-        return Err(ChainFault::WordVerb { found: word.verb });
-    }
-    match claims.supersedes {
-        Some(expected) if expected != word.hash => Err(ChainFault::WordHash {
-            found: word.hash,
-            expected,
-        }),
-        _ => Ok(()),
     }
 }

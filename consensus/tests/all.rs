@@ -1,0 +1,16 @@
+//! The crate's one integration binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its support functions included"
+)]
+
+mod bodies;
+mod canonical;
+mod chains;
+mod mutations;
+mod signed_bytes;
+mod support;
