@@ -296,13 +296,14 @@ fn catch_up<I: Index>(
     index: &I,
     observer: &mut dyn FnMut(u64, u64),
 ) -> Result<Tail, StoreError> {
-    let covered = index.covered().unwrap_or_else(|error| {
-        tracing::warn!(%error, "index is unusable and will be rebuilt");
-        None
-    });
-    if covered.is_none() {
-        index.reset()?;
-    }
+    let covered = match index.covered() {
+        Ok(covered) => covered,
+        Err(error) => {
+            tracing::warn!(%error, "index is unusable and will be rebuilt");
+            index.reset()?;
+            None
+        }
+    };
     if let Recovery::Ready(tail) = replay(dir, identity, index, covered, observer)? {
         return Ok(tail);
     }
