@@ -2,3 +2,5 @@
 
 #[cfg(feature = "device")]
 pub mod store;
+#[cfg(feature = "device")]
+pub mod transport;
