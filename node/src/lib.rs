@@ -1,3 +1,10 @@
-//! A running Warifu operator or device.
+//! A running Warifu operator or device, and the commands around it.
 
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod output;
+pub mod run;
+pub mod secrets;
 pub mod store;
