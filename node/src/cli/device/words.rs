@@ -96,7 +96,7 @@ pub(super) fn proposal(pending: &PendingView, output: Output) -> String {
         format!("  口座 / account       {}", pending.account),
         format!("  操作 / proposal      {}", pending.proposal),
         output.lang().both(
-            "以下は証券会社側（ブローカー）の申告です。",
+            "以下はブローカー（仲介者）の申告です。",
             "What follows is what the broker states.",
         ),
         format!("  経路 / channel       {}", pending.channel),
