@@ -5,6 +5,8 @@
 //! itself ([`device`]). Feature `login-service`: HTTP only, no libp2p.
 
 #[cfg(feature = "device")]
+pub mod device;
+#[cfg(feature = "device")]
 pub mod runtime;
 #[cfg(feature = "device")]
 pub mod store;

@@ -191,6 +191,15 @@ impl<S: Store> Keeper<S> {
         Ok(blocks)
     }
 
+    /// Whether an account has records. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`KeeperError::Store`].
+    pub fn store_has(&self, sub: &Sub) -> Result<bool, KeeperError> {
+        // A founding moves the head, and is every account's first record.
+        Ok(self.store.head(stream(sub))?.is_some())
+    }
+
     /// Every account that has records. Blocks on the disk.
     ///
     /// # Errors
