@@ -315,6 +315,8 @@ impl Shared {
     }
 
     fn take_listeners(&self) -> Vec<ListenerId> {
+        let addresses = self.listeners.write();
+        addresses.unwrap_or_else(PoisonError::into_inner).clear();
         let ids = self.listener_ids.lock();
         std::mem::take(&mut *ids.unwrap_or_else(PoisonError::into_inner))
     }
