@@ -8,13 +8,14 @@ use std::sync::{Arc, PoisonError};
 use libp2p::core::transport::ListenerId;
 use libp2p::core::upgrade::Version;
 use libp2p::swarm::{self, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, Transport, noise, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, Swarm, Transport, noise, tcp};
 
 use futures::StreamExt;
 
 use super::gate::Gate;
 use super::hub::Hub;
-use super::limits::{Limits, MAX_NEGOTIATING, MAX_STREAMS};
+use super::limits::{Limits, MAX_NEGOTIATING};
+use super::muxer::BoundedYamux;
 use super::{IdentityError, NetworkOptions, Shared, identity};
 
 /// Why a network did not start.
@@ -94,12 +95,10 @@ fn build(
     let noise = noise::Config::new(&keypair).map_err(|error| TransportError::Noise {
         detail: error.to_string(),
     })?;
-    let mut yamux = yamux::Config::default();
-    yamux.set_max_num_streams(MAX_STREAMS);
     let transport = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
-        .multiplex(yamux)
+        .multiplex(BoundedYamux)
         .timeout(limits.handshake)
         .boxed();
     let config = swarm::Config::with_tokio_executor()
