@@ -67,11 +67,12 @@ pub(super) async fn start(options: NetworkOptions) -> Result<Arc<Shared>, Transp
     getrandom::fill(&mut instance).map_err(|_| TransportError::Random)?;
     let shared = Arc::new(Shared::new(limits));
     let gate = Gate::new(own, admission, shared.limits.clone());
-    let mut swarm = build(&identity, gate, &shared.limits)?;
+    let swarm = build(&identity, gate, &shared.limits)?;
+    let mut hub = Hub::new(swarm, shared.clone(), own, instance);
     for address in listen {
-        bind(&mut swarm, address, &shared).await?;
+        bind(&mut hub, address, &shared).await?;
     }
-    tokio::spawn(Hub::new(swarm, shared.clone(), own, instance).run());
+    tokio::spawn(hub.run());
     Ok(shared)
 }
 
@@ -108,39 +109,36 @@ fn build(
     Ok(Swarm::new(transport, gate, own, config))
 }
 
-async fn bind(
-    swarm: &mut Swarm<Gate>,
-    address: Multiaddr,
-    shared: &Shared,
-) -> Result<(), TransportError> {
+async fn bind(hub: &mut Hub, address: Multiaddr, shared: &Shared) -> Result<(), TransportError> {
     let failed = |detail: String| TransportError::Listen {
         address: address.clone(),
         detail,
     };
-    let wanted: ListenerId = swarm
+    let wanted: ListenerId = hub
+        .swarm
         .listen_on(address.clone())
         .map_err(|error| failed(error.to_string()))?;
     let bound = async {
         loop {
-            match swarm.select_next_some().await {
-                SwarmEvent::NewListenAddr {
-                    listener_id,
-                    address,
-                } => {
-                    shared.listening(address);
-                    if listener_id == wanted {
-                        return Ok(());
-                    }
+            let event = hub.swarm.select_next_some().await;
+            let outcome = match &event {
+                SwarmEvent::NewListenAddr { listener_id, .. } if *listener_id == wanted => {
+                    Some(Ok(()))
                 }
                 SwarmEvent::ListenerClosed {
                     listener_id,
                     reason,
                     ..
-                } if listener_id == wanted => {
-                    let detail = reason.err().map_or("closed".to_owned(), |e| e.to_string());
-                    return Err(failed(detail));
+                } if *listener_id == wanted => {
+                    let detail = reason.as_ref().err().map(ToString::to_string);
+                    Some(Err(failed(detail.unwrap_or_else(|| "closed".to_owned()))))
                 }
-                _ => {}
+                _ => None,
+            };
+            // Peers may already come in at an address bound before this one.
+            hub.on_swarm_event(event);
+            if let Some(outcome) = outcome {
+                return outcome;
             }
         }
     };
