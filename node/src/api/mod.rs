@@ -1,0 +1,3 @@
+//! The broker's HTTP side.
+
+pub mod desk;

@@ -1,0 +1,3 @@
+//! A running Warifu operator or device.
+
+pub mod api;
