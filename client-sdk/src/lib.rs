@@ -1,5 +1,9 @@
-//! What a party's program, or a login service, needs to take part in a Warifu ledger.
+//! The device's side and the login service's side of Warifu.
 
 #[cfg(feature = "login-service")]
 pub mod login_service;
 pub mod receipt;
+#[cfg(feature = "device")]
+pub mod store;
+#[cfg(feature = "device")]
+pub mod transport;

@@ -1,3 +1,11 @@
-//! A running Warifu operator or device.
+//! A running Warifu operator or device, and the commands around it.
 
 pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod output;
+pub mod run;
+pub mod secrets;
+pub mod store;

@@ -1,0 +1,382 @@
+//! One segment's file: its name, its creation, and the walk over its records.
+//!
+//! A file appears under its name only when its header is durable (written aside, synced, renamed,
+//! directory synced), so an incomplete header is damage, never a crash. The walk decides what is a
+//! record, what is a torn tail and what is corrupt; it never changes the file.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufReader, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use super::frame::{
+    FORMAT_VERSION, FRAME_HEADER_BYTES, LENGTH_BYTES, RECORD_LIMIT_BYTES, SegmentHeader,
+    chain_hash, frame_bytes, parse_length, push_frame,
+};
+use crate::store::{LedgerId, Position, StoreError, StreamId, directory::sync_directory, encoding};
+
+/// Whose segments are expected in a directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) magic: [u8; 14],
+    pub(crate) ledger: LedgerId,
+}
+
+/// Where the next record goes. The file's cursor stands at `offset`.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) chain: [u8; 32],
+}
+
+/// The file of a segment: its number in eight digits.
+pub(crate) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{segment:08}.seg"))
+}
+
+/// The segments of a directory: always 1, 2, … n. A gap is damage.
+pub(crate) fn list_segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
+        let name = entry.map_err(StoreError::io("list", dir))?.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".seg"))
+            .and_then(|digits| digits.parse::<u64>().ok());
+        found.extend(number);
+    }
+    found.sort_unstable();
+    let missing = (1u64..)
+        .zip(&found)
+        .find(|(expected, found)| expected != *found);
+    if let Some((missing, _)) = missing {
+        return Err(StoreError::Corrupt {
+            file: segment_path(dir, missing),
+            offset: 0,
+            stream: None,
+            after: None,
+            reason: "segment is missing",
+        });
+    }
+    Ok(found)
+}
+
+/// Creates a segment with its header and `payloads`, durable under its name when it returns. A
+/// segment already there under that name is replaced, in one step.
+pub(crate) fn create_segment(
+    dir: &Path,
+    identity: &Identity,
+    segment: u64,
+    previous: [u8; 32],
+    payloads: &mut dyn Iterator<Item = Vec<u8>>,
+) -> Result<Tail, StoreError> {
+    let header = encoding::encode::<RECORD_LIMIT_BYTES, _>(&SegmentHeader {
+        magic: identity.magic,
+        version: FORMAT_VERSION,
+        segment,
+        previous,
+        ledger: identity.ledger.clone(),
+    })?;
+    let path = segment_path(dir, segment);
+    let aside = path.with_extension("tmp");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(&aside)
+        .map_err(StoreError::io("create", &aside))?;
+    let mut offset = 0u64;
+    let mut chain = previous;
+    let mut buffer = Vec::new();
+    for payload in std::iter::once(header).chain(payloads) {
+        let start = offset;
+        chain = push_frame(&mut buffer, &payload, segment, start, &chain);
+        offset = start.saturating_add(frame_bytes(payload.len()));
+        if buffer.len() >= 1 << 20 {
+            file.write_all(&buffer)
+                .map_err(StoreError::io("write", &aside))?;
+            buffer.clear();
+        }
+    }
+    file.write_all(&buffer)
+        .map_err(StoreError::io("write", &aside))?;
+    file.sync_all().map_err(StoreError::io("sync", &aside))?;
+    fs::rename(&aside, &path).map_err(StoreError::io("rename", &aside))?;
+    sync_directory(dir)?;
+    Ok(Tail {
+        file,
+        path,
+        segment,
+        offset,
+        chain,
+    })
+}
+
+/// One complete record, checked against the chain.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) position: Position,
+    /// Where the record ends.
+    pub(crate) end: u64,
+    pub(crate) chain: [u8; 32],
+    pub(crate) payload: Vec<u8>,
+}
+
+enum Frame {
+    End,
+    Torn,
+    Complete { chain: [u8; 32], payload: Vec<u8> },
+}
+
+/// Walks the records of one segment.
+#[derive(Debug)]
+pub(crate) struct SegmentScanner {
+    path: PathBuf,
+    segment: u64,
+    reader: BufReader<File>,
+    /// The file's length when the walk began.
+    length: u64,
+    offset: u64,
+    chain: [u8; 32],
+    header: SegmentHeader,
+    last_stream: Option<StreamId>,
+    torn: bool,
+}
+
+impl SegmentScanner {
+    /// Opens a segment and checks its header, whoever it belongs to.
+    pub(crate) fn open(dir: &Path, segment: u64) -> Result<Self, StoreError> {
+        let path = segment_path(dir, segment);
+        let file = File::open(&path).map_err(StoreError::io("open", &path))?;
+        let length = file
+            .metadata()
+            .map_err(StoreError::io("examine", &path))?
+            .len();
+        let mut scanner = Self {
+            header: SegmentHeader {
+                magic: [0; 14],
+                version: 0,
+                segment,
+                previous: [0; 32],
+                ledger: LedgerId {
+                    role: 0,
+                    origin: String::new(),
+                },
+            },
+            path,
+            segment,
+            reader: BufReader::with_capacity(256 << 10, file),
+            length,
+            offset: 0,
+            chain: [0; 32],
+            last_stream: None,
+            torn: false,
+        };
+        scanner.read_header()?;
+        Ok(scanner)
+    }
+
+    fn read_header(&mut self) -> Result<(), StoreError> {
+        let Frame::Complete { chain, payload } = self.read_frame()? else {
+            return Err(self.corrupt("segment header is incomplete", None));
+        };
+        let previous = SegmentHeader::previous_of(&payload)
+            .filter(|previous| chain_hash(previous, &payload) == chain)
+            .ok_or_else(|| self.corrupt("segment header does not match its hash", None))?;
+        let found = SegmentHeader::version_of(&payload).unwrap_or(0);
+        if found > FORMAT_VERSION {
+            return Err(StoreError::FutureVersion {
+                file: self.path.clone(),
+                found,
+                supported: FORMAT_VERSION,
+            });
+        }
+        let header: SegmentHeader = encoding::decode::<RECORD_LIMIT_BYTES, _>(&payload)
+            .map_err(|_| self.corrupt("segment header is not in canonical form", None))?;
+        if header.version != FORMAT_VERSION || header.segment != self.segment {
+            return Err(self.corrupt("segment header names another segment or version", None));
+        }
+        debug_assert_eq!(previous, header.previous);
+        self.header = header;
+        self.chain = chain;
+        self.offset = frame_bytes(payload.len());
+        Ok(())
+    }
+
+    /// Refuses a segment of another ledger, role or kind of file.
+    pub(crate) fn require(&self, identity: &Identity) -> Result<(), StoreError> {
+        if self.header.magic != identity.magic {
+            return Err(self.corrupt_at(0, "file is of another kind", None));
+        }
+        if self.header.ledger != identity.ledger {
+            return Err(StoreError::OtherLedger {
+                found: self.header.ledger.clone(),
+                expected: identity.ledger.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses a segment that does not follow the record with this chain hash.
+    pub(crate) fn require_previous(&self, previous: &[u8; 32]) -> Result<(), StoreError> {
+        if self.header.previous == *previous {
+            return Ok(());
+        }
+        Err(self.corrupt_at(0, "segment does not follow the one before it", None))
+    }
+
+    /// The next record; `None` at the end or at a torn tail.
+    pub(crate) fn next_record(&mut self) -> Result<Option<Scanned>, StoreError> {
+        let (chain, payload) = match self.read_frame()? {
+            Frame::End => return Ok(None),
+            Frame::Torn => {
+                self.torn = true;
+                return Ok(None);
+            }
+            Frame::Complete { chain, payload } => (chain, payload),
+        };
+        let stream = payload.first_chunk::<16>().map(|stream| StreamId(*stream));
+        if chain_hash(&self.chain, &payload) != chain {
+            return Err(self.corrupt("record does not match its hash", stream));
+        }
+        let position = Position {
+            segment: self.segment,
+            offset: self.offset,
+            previous: self.chain,
+        };
+        self.offset = self.offset.saturating_add(frame_bytes(payload.len()));
+        self.chain = chain;
+        self.last_stream = stream;
+        Ok(Some(Scanned {
+            position,
+            end: self.offset,
+            chain,
+            payload,
+        }))
+    }
+
+    fn read_frame(&mut self) -> Result<Frame, StoreError> {
+        let remaining = self.length.saturating_sub(self.offset);
+        if remaining == 0 {
+            return Ok(Frame::End);
+        }
+        if remaining < LENGTH_BYTES as u64 {
+            return Ok(Frame::Torn);
+        }
+        let start: [u8; LENGTH_BYTES] = self.read_array()?;
+        let Some(length) = parse_length(&start, self.segment, self.offset) else {
+            return if start == [0; LENGTH_BYTES] && self.rest_is_zero()? {
+                Ok(Frame::Torn)
+            } else {
+                Err(self.corrupt("record length does not match its check", None))
+            };
+        };
+        let length = length as usize;
+        if length > RECORD_LIMIT_BYTES {
+            return Err(self.corrupt("record is longer than the limit", None));
+        }
+        if remaining < frame_bytes(length) {
+            return Ok(Frame::Torn);
+        }
+        let chain: [u8; FRAME_HEADER_BYTES - LENGTH_BYTES] = self.read_array()?;
+        let mut payload = vec![0; length];
+        self.reader
+            .read_exact(&mut payload)
+            .map_err(StoreError::io("read", &self.path))?;
+        Ok(Frame::Complete { chain, payload })
+    }
+
+    fn read_array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        let mut bytes = [0; N];
+        self.reader
+            .read_exact(&mut bytes)
+            .map_err(StoreError::io("read", &self.path))?;
+        Ok(bytes)
+    }
+
+    fn rest_is_zero(&mut self) -> Result<bool, StoreError> {
+        let mut chunk = [0; 4096];
+        loop {
+            let read = self
+                .reader
+                .read(&mut chunk)
+                .map_err(StoreError::io("read", &self.path))?;
+            if read == 0 {
+                return Ok(true);
+            }
+            if chunk.iter().take(read).any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn corrupt(&self, reason: &'static str, stream: Option<StreamId>) -> StoreError {
+        self.corrupt_at(self.offset, reason, stream)
+    }
+
+    /// The error for damage found at `offset` of this segment.
+    pub(crate) fn corrupt_at(
+        &self,
+        offset: u64,
+        reason: &'static str,
+        stream: Option<StreamId>,
+    ) -> StoreError {
+        StoreError::Corrupt {
+            file: self.path.clone(),
+            offset,
+            stream,
+            after: self.last_stream,
+            reason,
+        }
+    }
+
+    /// Bytes after the last complete record that begin an incomplete one; 0 if there are none.
+    pub(crate) fn torn_bytes(&self) -> u64 {
+        if self.torn {
+            self.length.saturating_sub(self.offset)
+        } else {
+            0
+        }
+    }
+
+    /// Where the last record read ends, and its chain hash.
+    pub(crate) fn reached(&self) -> (u64, [u8; 32]) {
+        (self.offset, self.chain)
+    }
+
+    /// Whose segment this is.
+    pub(crate) fn ledger(&self) -> &LedgerId {
+        &self.header.ledger
+    }
+
+    /// The file's length when the walk began.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+/// Reads one record through its position and checks it against its own and the previous hash;
+/// `None` if no such record stands there.
+pub(crate) fn read_record(
+    file: &mut File,
+    position: &Position,
+) -> std::io::Result<Option<Vec<u8>>> {
+    file.seek(SeekFrom::Start(position.offset))?;
+    let mut start = [0; LENGTH_BYTES];
+    let mut chain = [0; FRAME_HEADER_BYTES - LENGTH_BYTES];
+    file.read_exact(&mut start)?;
+    file.read_exact(&mut chain)?;
+    let length = parse_length(&start, position.segment, position.offset)
+        .map(|length| length as usize)
+        .filter(|length| *length <= RECORD_LIMIT_BYTES);
+    let Some(length) = length else {
+        return Ok(None);
+    };
+    let mut payload = vec![0; length];
+    file.read_exact(&mut payload)?;
+    Ok((chain_hash(&position.previous, &payload) == chain).then_some(payload))
+}

@@ -1,0 +1,319 @@
+//! The only thread that writes to a journal: takes everything queued, writes it, syncs once, and
+//! then answers all of it (group commit).
+//!
+//! Decides the order of records and when they are durable. After the first failed write or sync
+//! it writes nothing more: what the disk holds then is known only to the next opening.
+
+use std::{
+    io::Write,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    frame::{frame_bytes, push_frame},
+    segment::{Identity, Tail, create_segment},
+};
+use crate::store::{BeforeSync, Position, StoreError};
+
+/// Bytes after which a group is written even if more is queued.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// What a journal has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records made durable.
+    pub records: u64,
+    /// Syncs of record data.
+    pub syncs: u64,
+    /// Bytes of records written, framing included.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counting {
+    records: AtomicU64,
+    syncs: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// How a writer works.
+pub(crate) struct WriterOptions {
+    pub(crate) dir: PathBuf,
+    pub(crate) identity: Identity,
+    pub(crate) segment_bytes: u64,
+    pub(crate) queue: usize,
+    pub(crate) sync_delay: Duration,
+    pub(crate) before_sync: Option<BeforeSync>,
+}
+
+/// A record that has become durable.
+#[derive(Debug)]
+pub(crate) struct Written<T> {
+    pub(crate) token: T,
+    pub(crate) position: Position,
+    pub(crate) end: u64,
+    pub(crate) chain: [u8; 32],
+}
+
+/// Who is told about durable records, on the writer's thread and in journal order.
+pub(crate) trait Sink<T>: Send + 'static {
+    /// Before the records are acknowledged: must be short. May take them.
+    fn durable(&mut self, written: &mut Vec<Written<T>>);
+
+    /// After they were acknowledged.
+    fn acknowledged(&mut self, _written: Vec<Written<T>>) {}
+}
+
+struct Queued<T> {
+    payload: Vec<u8>,
+    token: T,
+    reply: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// Hands records to the writing thread. Dropping it writes what is queued and ends the thread.
+pub(crate) struct Writer<T> {
+    sender: Option<mpsc::Sender<Queued<T>>>,
+    thread: Option<JoinHandle<()>>,
+    counting: Arc<Counting>,
+    stopped: Arc<AtomicBool>,
+}
+
+/// A place in the queue: what is sent through it is written after all that was sent before.
+pub(crate) struct Place<'a, T> {
+    permit: mpsc::Permit<'a, Queued<T>>,
+}
+
+/// The answer to one record, once it is durable or has failed.
+pub(crate) struct Answer(oneshot::Receiver<Result<(), StoreError>>);
+
+impl<T: Send + 'static> Writer<T> {
+    /// Starts the thread. `stopped` is set by whoever finds that nothing more may be acknowledged.
+    pub(crate) fn spawn(
+        tail: Tail,
+        options: WriterOptions,
+        stopped: Arc<AtomicBool>,
+        sink: impl Sink<T>,
+    ) -> Result<Self, StoreError> {
+        let (sender, receiver) = mpsc::channel(options.queue.max(1));
+        let counting = Arc::new(Counting::default());
+        let path = options.dir.clone();
+        let mut run = Run {
+            tail,
+            options,
+            sink,
+            counting: Arc::clone(&counting),
+            stopped: Arc::clone(&stopped),
+        };
+        let thread = thread::Builder::new()
+            .name("warifu-journal".to_owned())
+            .spawn(move || run.until_closed(receiver))
+            .map_err(StoreError::io("start the writer of", path))?;
+        Ok(Self {
+            sender: Some(sender),
+            thread: Some(thread),
+            counting,
+            stopped,
+        })
+    }
+
+    /// Waits for a place in the queue.
+    pub(crate) async fn place(&self) -> Result<Place<'_, T>, StoreError> {
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(StoreError::Stopped);
+        }
+        let sender = self.sender.as_ref().ok_or(StoreError::Stopped)?;
+        let permit = sender.reserve().await.map_err(|_| StoreError::Stopped)?;
+        Ok(Place { permit })
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        Counters {
+            records: self.counting.records.load(Ordering::Relaxed),
+            syncs: self.counting.syncs.load(Ordering::Relaxed),
+            bytes: self.counting.bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl<T> Place<'_, T> {
+    /// Queues a record, never waiting.
+    pub(crate) fn send(self, payload: Vec<u8>, token: T) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        self.permit.send(Queued {
+            payload,
+            token,
+            reply,
+        });
+        Answer(answer)
+    }
+}
+
+impl Answer {
+    pub(crate) async fn wait(self) -> Result<(), StoreError> {
+        self.0.await.unwrap_or(Err(StoreError::Stopped))
+    }
+}
+
+impl<T> Drop for Writer<T> {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal's writer panicked");
+        }
+    }
+}
+
+struct Run<S> {
+    tail: Tail,
+    options: WriterOptions,
+    sink: S,
+    counting: Arc<Counting>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl<S> Run<S> {
+    fn until_closed<T: Send>(&mut self, mut receiver: mpsc::Receiver<Queued<T>>)
+    where
+        S: Sink<T>,
+    {
+        while let Some(first) = receiver.blocking_recv() {
+            if self.stopped.load(Ordering::Acquire) {
+                let _ = first.reply.send(Err(StoreError::Stopped));
+                continue;
+            }
+            let mut group = Group::default();
+            let mut next = Some(first);
+            while let Some(queued) = next.take() {
+                let full = group.push(&mut self.tail, queued) >= GROUP_BYTES;
+                let rolls = self.tail.offset >= self.options.segment_bytes;
+                next = if full || rolls {
+                    None
+                } else {
+                    receiver.try_recv().ok()
+                };
+            }
+            self.commit(group);
+        }
+    }
+
+    fn commit<T: Send>(&mut self, mut group: Group<T>)
+    where
+        S: Sink<T>,
+    {
+        let result = self.write(&group.bytes).and_then(|()| self.roll_if_full());
+        if let Err(error) = &result {
+            // The records of a group whose roll failed may be durable; their callers learn it at
+            // the next opening, like after any failed sync.
+            self.stopped.store(true, Ordering::Release);
+            tracing::error!(%error, "journal stopped");
+            for reply in group.replies {
+                let _ = reply.send(Err(error.clone()));
+            }
+            return;
+        }
+        let counting = &self.counting;
+        counting
+            .records
+            .fetch_add(group.written.len() as u64, Ordering::Relaxed);
+        counting
+            .bytes
+            .fetch_add(group.bytes.len() as u64, Ordering::Relaxed);
+        self.sink.durable(&mut group.written);
+        for reply in group.replies {
+            // A caller that no longer waits loses only the answer.
+            let _ = reply.send(Ok(()));
+        }
+        self.sink.acknowledged(group.written);
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = &self.tail.path;
+        self.tail
+            .file
+            .write_all(bytes)
+            .map_err(StoreError::io("write", path))?;
+        if !self.options.sync_delay.is_zero() {
+            thread::sleep(self.options.sync_delay);
+        }
+        if let Some(before_sync) = &self.options.before_sync {
+            before_sync().map_err(StoreError::io("sync", path))?;
+        }
+        self.tail
+            .file
+            .sync_data()
+            .map_err(StoreError::io("sync", path))?;
+        self.counting.syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn roll_if_full(&mut self) -> Result<(), StoreError> {
+        if self.tail.offset < self.options.segment_bytes {
+            return Ok(());
+        }
+        let next = self.tail.segment.saturating_add(1);
+        let WriterOptions { dir, identity, .. } = &self.options;
+        self.tail = create_segment(
+            dir,
+            identity,
+            next,
+            self.tail.chain,
+            &mut std::iter::empty(),
+        )?;
+        Ok(())
+    }
+}
+
+struct Group<T> {
+    bytes: Vec<u8>,
+    written: Vec<Written<T>>,
+    replies: Vec<oneshot::Sender<Result<(), StoreError>>>,
+}
+
+impl<T> Default for Group<T> {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            written: Vec::new(),
+            replies: Vec::new(),
+        }
+    }
+}
+
+impl<T> Group<T> {
+    /// Frames a record at the tail; returns the group's bytes.
+    fn push(&mut self, tail: &mut Tail, queued: Queued<T>) -> usize {
+        let position = Position {
+            segment: tail.segment,
+            offset: tail.offset,
+            previous: tail.chain,
+        };
+        tail.chain = push_frame(
+            &mut self.bytes,
+            &queued.payload,
+            tail.segment,
+            tail.offset,
+            &tail.chain,
+        );
+        tail.offset = tail
+            .offset
+            .saturating_add(frame_bytes(queued.payload.len()));
+        self.written.push(Written {
+            token: queued.token,
+            position,
+            end: tail.offset,
+            chain: tail.chain,
+        });
+        self.replies.push(queued.reply);
+        self.bytes.len()
+    }
+}

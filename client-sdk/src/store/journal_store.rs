@@ -1,0 +1,439 @@
+//! The store over a journal and an index.
+//!
+//! Decides a batch's place: the head is compared against everything already queued, so two
+//! appends can't both follow one head, and `Ok` is said only when the record is durable. The index
+//! is written behind the answer; what it has not yet taken is kept in `Recent`, so that a read sees
+//! every acknowledged batch. Nothing the index says is believed without the journal's hashes.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+};
+
+use super::{
+    Batch, Counters, Coverage, HeadMove, Index, IndexedRecord, JournalOptions, Position, Space,
+    Store, StoreError, StreamId,
+    directory::DirectoryLock,
+    encoding::{self, Bytes, EncodingError},
+    journal::{
+        JOURNAL_MAGIC, RECORD_LIMIT_BYTES,
+        frame::RecordBody,
+        reader::decode_body,
+        recovery::{Recovery, recover},
+        segment::{Identity, SegmentScanner, Tail, read_record, segment_path},
+        writer::{Sink, Writer, WriterOptions, Written},
+    },
+    recent::Recent,
+};
+
+/// Groups that may wait for the index before the journal's writer waits too.
+const COMMITTER_QUEUE_GROUPS: usize = 64;
+
+/// Records given to the index at once while it is rebuilt.
+const REBUILD_RECORDS: usize = 1024;
+
+/// What the journal's writer carries along with a record.
+#[derive(Debug)]
+struct Token {
+    stream: StreamId,
+    next: Option<[u8; 32]>,
+}
+
+type CommitGroup = (Vec<IndexedRecord>, Coverage);
+
+/// A [`Store`] kept in `DIR/journal/NNNNNNNN.seg`.
+///
+/// Dropping it writes what is queued, waits for it and for the index, and releases the directory.
+pub struct JournalStore<I: Index> {
+    // Declared in the order in which they must end: the writer feeds the committer, and both work
+    // under the lock.
+    writer: Writer<Token>,
+    _committer: Committer,
+    recent: Arc<Recent>,
+    index: Arc<I>,
+    dir: PathBuf,
+    options: JournalOptions,
+    stopped: Arc<AtomicBool>,
+    _lock: DirectoryLock,
+}
+
+impl<I: Index> JournalStore<I> {
+    /// Opens or creates the store in `dir`, whose journal lies in `dir/journal`.
+    ///
+    /// `open_index` runs once the directory is locked. What the index does not cover is read from
+    /// the journal; if it covers something else than the journal, it is rebuilt from the start.
+    /// `observer` is told bytes done and bytes in total, of what has to be read. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], [`StoreError::OtherLedger`], [`StoreError::FutureVersion`],
+    /// [`StoreError::Corrupt`] (nothing was changed), [`StoreError::Index`], [`StoreError::Io`].
+    pub fn open(
+        dir: &Path,
+        options: JournalOptions,
+        open_index: impl FnOnce() -> Result<I, StoreError>,
+        observer: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, StoreError> {
+        let journal = dir.join("journal");
+        let lock = DirectoryLock::take(&journal)?;
+        let index = Arc::new(open_index()?);
+        let identity = Identity {
+            magic: JOURNAL_MAGIC,
+            ledger: options.ledger.clone(),
+        };
+        let tail = catch_up(&journal, &identity, index.as_ref(), observer)?;
+        let recent = Arc::new(Recent::default());
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (committer, groups) = Committer::spawn(
+            Arc::clone(&index),
+            Arc::clone(&recent),
+            Arc::clone(&stopped),
+        )?;
+        let sink = StoreSink {
+            recent: Arc::clone(&recent),
+            groups,
+        };
+        let writer = Writer::spawn(
+            tail,
+            WriterOptions {
+                dir: journal.clone(),
+                identity,
+                segment_bytes: options.segment_bytes,
+                queue: options.queue_batches,
+                sync_delay: options.sync_delay,
+                before_sync: options.before_sync.clone(),
+            },
+            Arc::clone(&stopped),
+            sink,
+        )?;
+        Ok(Self {
+            writer,
+            _committer: committer,
+            recent,
+            index,
+            dir: journal,
+            options,
+            stopped,
+            _lock: lock,
+        })
+    }
+
+    /// What the journal has done since it was opened.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.writer.counters()
+    }
+
+    /// False once a write, a sync or an index update has failed: the node must restart.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.stopped.load(Ordering::Acquire)
+    }
+
+    fn free_bytes(&self) -> u64 {
+        // What can't be read counts as full: admits wait, restricts are still taken.
+        (self.options.free_space)(&self.dir).unwrap_or(0)
+    }
+
+    async fn append_batch(&self, batch: Batch) -> Result<(), StoreError> {
+        if batch.may_wait {
+            let (free, reserve) = (self.free_bytes(), self.options.reserve_bytes);
+            if free < reserve {
+                return Err(StoreError::NearlyFull { free, reserve });
+            }
+        }
+        let Batch {
+            stream,
+            head,
+            entries,
+            ..
+        } = batch;
+        let body = RecordBody {
+            stream,
+            head,
+            entries: entries.into_iter().map(Bytes).collect(),
+        };
+        let payload = encoding::encode::<RECORD_LIMIT_BYTES, _>(&body).map_err(too_large)?;
+        let place = self.writer.place().await?;
+        let answer = self.recent.queue(
+            stream,
+            head,
+            || self.index.head(stream),
+            || {
+                place.send(
+                    payload,
+                    Token {
+                        stream,
+                        next: head.map(|head| head.next),
+                    },
+                )
+            },
+        )?;
+        answer.wait().await
+    }
+
+    fn read_stream(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
+        // Recent first: what leaves it between the two look-ups is in the index by then.
+        let recent = self.recent.positions(stream);
+        let mut positions = self.index.positions(stream)?;
+        if let Some(first) = recent.first() {
+            positions.retain(|position| position.order() < first.order());
+        }
+        positions.extend(recent);
+
+        let mut entries = Vec::new();
+        let mut open: Option<(u64, File)> = None;
+        let mut head: Option<[u8; 32]> = None;
+        for position in &positions {
+            let path = segment_path(&self.dir, position.segment);
+            let mut file = match open.take() {
+                Some((segment, file)) if segment == position.segment => file,
+                _ => File::open(&path).map_err(|error| self.unreadable(position, &path, error))?,
+            };
+            let payload = read_record(&mut file, position)
+                .map_err(|error| self.unreadable(position, &path, error))?;
+            open = Some((position.segment, file));
+            let body = payload
+                .and_then(|payload| {
+                    encoding::decode::<RECORD_LIMIT_BYTES, RecordBody>(&payload).ok()
+                })
+                .filter(|body| body.stream == stream && follows(body.head, &mut head));
+            let Some(body) = body else {
+                return Err(self.mismatch(position));
+            };
+            entries.extend(body.entries.into_iter().map(|entry| entry.0));
+        }
+        Ok(entries)
+    }
+
+    fn unreadable(&self, position: &Position, path: &Path, error: io::Error) -> StoreError {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => self.mismatch(position),
+            _ => StoreError::io("read", path)(error),
+        }
+    }
+
+    /// Index and journal disagree: finds out which of them is wrong.
+    fn mismatch(&self, position: &Position) -> StoreError {
+        if let Err(error) = walk(&self.dir, position.segment) {
+            return error;
+        }
+        self.index.distrust();
+        StoreError::Index {
+            reason: format!(
+                "no matching record at byte {} of segment {}",
+                position.offset, position.segment
+            ),
+        }
+    }
+}
+
+impl<I: Index> Store for JournalStore<I> {
+    async fn append(&self, batch: Batch) -> Result<(), StoreError> {
+        self.append_batch(batch).await
+    }
+
+    fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.read_stream(stream)
+    }
+
+    fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {
+        match self.recent.durable_head(stream) {
+            Some(head) => Ok(head),
+            None => self.index.head(stream),
+        }
+    }
+
+    fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
+        let mut streams = self.recent.streams();
+        streams.extend(self.index.streams()?);
+        streams.sort_unstable();
+        streams.dedup();
+        Ok(streams)
+    }
+
+    fn space(&self) -> Space {
+        if self.free_bytes() < self.options.reserve_bytes {
+            Space::NearlyFull
+        } else {
+            Space::Plenty
+        }
+    }
+}
+
+/// Names the limit that a caller's own data exceeded.
+pub(crate) fn too_large(error: EncodingError) -> StoreError {
+    match error {
+        EncodingError::TooLarge { found, limit } => StoreError::BatchTooLarge { found, limit },
+        other => StoreError::Encoding(other),
+    }
+}
+
+/// Whether a record's head move follows the one before it in the same stream.
+fn follows(step: Option<HeadMove>, head: &mut Option<[u8; 32]>) -> bool {
+    match step {
+        None => true,
+        Some(step) => step.expected == head.replace(step.next),
+    }
+}
+
+fn walk(dir: &Path, segment: u64) -> Result<(), StoreError> {
+    let mut scanner = SegmentScanner::open(dir, segment)?;
+    while scanner.next_record()?.is_some() {}
+    Ok(())
+}
+
+/// Brings the index to the journal's end.
+fn catch_up<I: Index>(
+    dir: &Path,
+    identity: &Identity,
+    index: &I,
+    observer: &mut dyn FnMut(u64, u64),
+) -> Result<Tail, StoreError> {
+    let covered = match index.covered() {
+        Ok(covered) => covered,
+        Err(error) => {
+            tracing::warn!(%error, "index is unusable and will be rebuilt");
+            index.reset()?;
+            None
+        }
+    };
+    if let Recovery::Ready(tail) = replay(dir, identity, index, covered, observer)? {
+        return Ok(tail);
+    }
+    tracing::warn!("index does not belong to the journal and will be rebuilt");
+    index.reset()?;
+    match replay(dir, identity, index, None, observer)? {
+        Recovery::Ready(tail) => Ok(tail),
+        Recovery::UnknownCoverage => Err(StoreError::Index {
+            reason: "journal could not be replayed from its start".to_owned(),
+        }),
+    }
+}
+
+fn replay<I: Index>(
+    dir: &Path,
+    identity: &Identity,
+    index: &I,
+    covered: Option<Coverage>,
+    observer: &mut dyn FnMut(u64, u64),
+) -> Result<Recovery, StoreError> {
+    let mut records = Vec::new();
+    let mut reached = None;
+    let recovery = recover(
+        dir,
+        identity,
+        covered,
+        &mut std::iter::empty(),
+        &mut |scanner, scanned| {
+            let body = decode_body(scanner, &scanned)?;
+            records.push(IndexedRecord {
+                stream: body.stream,
+                head: body.head.map(|head| head.next),
+                position: scanned.position,
+            });
+            let covered = Coverage {
+                segment: scanned.position.segment,
+                offset: scanned.end,
+                chain: scanned.chain,
+            };
+            reached = Some(covered);
+            if records.len() >= REBUILD_RECORDS {
+                index.apply(&records, covered)?;
+                records.clear();
+            }
+            Ok(())
+        },
+        observer,
+    )?;
+    if let (Some(covered), false) = (reached, records.is_empty()) {
+        index.apply(&records, covered)?;
+    }
+    Ok(recovery)
+}
+
+struct StoreSink {
+    recent: Arc<Recent>,
+    groups: mpsc::SyncSender<CommitGroup>,
+}
+
+impl Sink<Token> for StoreSink {
+    fn durable(&mut self, written: &mut Vec<Written<Token>>) {
+        self.recent.durable(
+            written
+                .iter()
+                .map(|record| (record.token.stream, record.token.next, record.position)),
+        );
+    }
+
+    fn acknowledged(&mut self, written: Vec<Written<Token>>) {
+        let Some(last) = written.last() else {
+            return;
+        };
+        let covered = Coverage {
+            segment: last.position.segment,
+            offset: last.end,
+            chain: last.chain,
+        };
+        let records = written
+            .iter()
+            .map(|record| IndexedRecord {
+                stream: record.token.stream,
+                head: record.token.next,
+                position: record.position,
+            })
+            .collect();
+        // Fails only when the committer has ended, and then the store has stopped.
+        let _ = self.groups.send((records, covered));
+    }
+}
+
+/// The one thread that writes to the index.
+struct Committer {
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Committer {
+    fn spawn<I: Index>(
+        index: Arc<I>,
+        recent: Arc<Recent>,
+        stopped: Arc<AtomicBool>,
+    ) -> Result<(Self, mpsc::SyncSender<CommitGroup>), StoreError> {
+        let (sender, receiver) = mpsc::sync_channel::<CommitGroup>(COMMITTER_QUEUE_GROUPS);
+        let thread = thread::Builder::new()
+            .name("warifu-index".to_owned())
+            .spawn(move || {
+                for (records, covered) in receiver {
+                    if let Err(error) = index.apply(&records, covered) {
+                        stopped.store(true, Ordering::Release);
+                        index.distrust();
+                        tracing::error!(%error, "index stopped");
+                        return;
+                    }
+                    recent.indexed(&records);
+                }
+            })
+            .map_err(StoreError::io("start the committer of", "index"))?;
+        let committer = Self {
+            thread: Some(thread),
+        };
+        Ok((committer, sender))
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        // The writer has ended before, and with it the sender: the loop ends when it is empty.
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the index's committer panicked");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What a party keeps: the store contract, the journal that fulfils it, and the vault.
+//!
+//! The journal is the truth: append-only, chained, synced before anything is acknowledged. Every
+//! index over it can be deleted and rebuilt. The vault is a second journal that can forget.
+//!
+//! This module never looks inside an entry: what a block or a lock means is decided above it. It
+//! never repairs what it cannot explain: anything but an incomplete last record stops the node.
+
+mod contract;
+mod directory;
+mod encoding;
+mod index;
+mod journal;
+mod journal_store;
+mod options;
+mod recent;
+pub mod suite;
+mod vault;
+
+pub use contract::{Batch, HeadMove, LedgerId, Space, Store, StoreError, StreamId};
+pub use encoding::EncodingError;
+pub use index::{Coverage, Index, IndexedRecord, MemoryIndex, Position};
+pub use journal::{Counters, JournalReader, JournalRecord, RECORD_LIMIT_BYTES};
+pub use journal_store::JournalStore;
+pub use options::{BeforeSync, FreeSpaceProbe, JournalOptions};
+pub use vault::{MasterKey, Vault, VaultKey};

@@ -1,0 +1,332 @@
+//! The contract as a test: any [`Store`] can be run through it.
+//!
+//! Each rule opens a store of its own. A rule that needs a restart drops the store and opens it
+//! again under the same name. What only the implementation can bring about (a full disk, a torn
+//! write) is tested beside the implementation.
+
+use super::{Batch, HeadMove, Store, StoreError, StreamId};
+
+/// A rule of the contract that a store did not keep.
+#[derive(Debug, thiserror::Error)]
+pub enum ContractViolation {
+    /// The store answered something else than the contract says.
+    #[error("rule {rule:?} is broken: {found}")]
+    Broken {
+        /// The rule.
+        rule: &'static str,
+        /// What the store did.
+        found: String,
+    },
+    /// The store failed where the contract says that it must not.
+    #[error("rule {rule:?} could not be tried")]
+    Failed {
+        /// The rule.
+        rule: &'static str,
+        /// The store's error.
+        source: StoreError,
+    },
+}
+
+const ALICE: StreamId = StreamId([0xa1; 16]);
+const BOB: StreamId = StreamId([0xb0; 16]);
+const CONCURRENT: u8 = 24;
+
+/// Runs every rule. `open` gives the store of a name: empty the first time, and after a drop with
+/// everything that was acknowledged.
+///
+/// # Errors
+/// The first rule that does not hold.
+pub async fn run_contract<S, F>(open: F) -> Result<(), ContractViolation>
+where
+    S: Store,
+    F: AsyncFn(&'static str) -> Result<S, StoreError>,
+{
+    let rule = "an unknown stream is empty, not an error";
+    check_empty(&opened(rule, &open).await?, rule)?;
+    let rule = "entries are read in the order they were appended, exactly as they were";
+    check_order(&opened(rule, &open).await?, rule).await?;
+    let rule = "a batch with another head than the stream's appends nothing";
+    check_head(&opened(rule, &open).await?, rule).await?;
+    let rule = "streams are apart";
+    check_streams(&opened(rule, &open).await?, rule).await?;
+    let rule = "of concurrent appends to one head exactly one succeeds";
+    check_race(&opened(rule, &open).await?, rule).await?;
+    let rule = "a batch over the limit appends nothing, and the store goes on";
+    check_limit(&opened(rule, &open).await?, rule).await?;
+    let rule = "what was acknowledged is there after a restart";
+    check_restart(&open, rule).await
+}
+
+async fn opened<S: Store>(
+    rule: &'static str,
+    open: &impl AsyncFn(&'static str) -> Result<S, StoreError>,
+) -> Result<S, ContractViolation> {
+    open(rule).await.map_err(failed(rule))
+}
+
+fn failed(rule: &'static str) -> impl Fn(StoreError) -> ContractViolation {
+    move |source| ContractViolation::Failed { rule, source }
+}
+
+fn must<T: PartialEq + std::fmt::Debug>(
+    rule: &'static str,
+    what: &str,
+    found: &T,
+    expected: &T,
+) -> Result<(), ContractViolation> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ContractViolation::Broken {
+        rule,
+        found: format!("{what}: found {found:?}, expected {expected:?}"),
+    })
+}
+
+fn batch(stream: StreamId, head: Option<HeadMove>, entries: &[&[u8]]) -> Batch {
+    Batch {
+        stream,
+        head,
+        entries: entries.iter().map(|entry| entry.to_vec()).collect(),
+        may_wait: false,
+    }
+}
+
+fn step(expected: Option<u8>, next: u8) -> Option<HeadMove> {
+    Some(HeadMove {
+        expected: expected.map(|byte| [byte; 32]),
+        next: [next; 32],
+    })
+}
+
+fn check_empty<S: Store>(store: &S, rule: &'static str) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    must(
+        rule,
+        "entries",
+        &store.read(ALICE).map_err(&fail)?,
+        &Vec::new(),
+    )?;
+    must(rule, "head", &store.head(ALICE).map_err(&fail)?, &None)?;
+    must(
+        rule,
+        "streams",
+        &store.streams().map_err(&fail)?,
+        &Vec::new(),
+    )
+}
+
+async fn check_order<S: Store>(store: &S, rule: &'static str) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    let all_bytes: Vec<u8> = (0..=255).collect();
+    store
+        .append(batch(ALICE, None, &[b"one", b"", b"two"]))
+        .await
+        .map_err(&fail)?;
+    store
+        .append(batch(ALICE, step(None, 1), &[&all_bytes]))
+        .await
+        .map_err(&fail)?;
+    store.append(batch(ALICE, None, &[])).await.map_err(&fail)?;
+    store
+        .append(batch(ALICE, step(Some(1), 2), &[b"three"]))
+        .await
+        .map_err(&fail)?;
+    let expected = [&b"one"[..], b"", b"two", &all_bytes, b"three"].map(<[u8]>::to_vec);
+    must(
+        rule,
+        "entries",
+        &store.read(ALICE).map_err(&fail)?,
+        &expected.to_vec(),
+    )?;
+    must(
+        rule,
+        "head",
+        &store.head(ALICE).map_err(&fail)?,
+        &Some([2; 32]),
+    )
+}
+
+async fn check_head<S: Store>(store: &S, rule: &'static str) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    store
+        .append(batch(ALICE, step(None, 1), &[b"first"]))
+        .await
+        .map_err(&fail)?;
+    for wrong in [None, Some(7)] {
+        match store
+            .append(batch(ALICE, step(wrong, 2), &[b"x", b"y"]))
+            .await
+        {
+            Err(StoreError::HeadMismatch {
+                found, expected, ..
+            }) => {
+                must(rule, "found head", &found, &Some([1; 32]))?;
+                must(
+                    rule,
+                    "expected head",
+                    &expected,
+                    &wrong.map(|byte| [byte; 32]),
+                )?;
+            }
+            other => must(
+                rule,
+                "answer",
+                &format!("{other:?}"),
+                &"HeadMismatch".to_owned(),
+            )?,
+        }
+    }
+    must(
+        rule,
+        "entries",
+        &store.read(ALICE).map_err(&fail)?,
+        &vec![b"first".to_vec()],
+    )?;
+    must(
+        rule,
+        "head",
+        &store.head(ALICE).map_err(&fail)?,
+        &Some([1; 32]),
+    )
+}
+
+async fn check_streams<S: Store>(store: &S, rule: &'static str) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    store
+        .append(batch(BOB, step(None, 2), &[b"bob"]))
+        .await
+        .map_err(&fail)?;
+    store
+        .append(batch(ALICE, step(None, 1), &[b"alice"]))
+        .await
+        .map_err(&fail)?;
+    store
+        .append(batch(StreamId::NODE, None, &[b"node"]))
+        .await
+        .map_err(&fail)?;
+    must(
+        rule,
+        "alice",
+        &store.read(ALICE).map_err(&fail)?,
+        &vec![b"alice".to_vec()],
+    )?;
+    must(
+        rule,
+        "bob",
+        &store.read(BOB).map_err(&fail)?,
+        &vec![b"bob".to_vec()],
+    )?;
+    must(
+        rule,
+        "bob's head",
+        &store.head(BOB).map_err(&fail)?,
+        &Some([2; 32]),
+    )?;
+    must(
+        rule,
+        "node's head",
+        &store.head(StreamId::NODE).map_err(&fail)?,
+        &None,
+    )?;
+    let streams = store.streams().map_err(&fail)?;
+    must(rule, "streams", &streams, &vec![StreamId::NODE, ALICE, BOB])
+}
+
+async fn check_race<S: Store>(store: &S, rule: &'static str) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    let appends = (1..=CONCURRENT).map(|next| async move {
+        (
+            next,
+            store
+                .append(batch(ALICE, step(None, next), &[&[next]]))
+                .await,
+        )
+    });
+    let mut winners = Vec::new();
+    for (next, result) in futures::future::join_all(appends).await {
+        match result {
+            Ok(()) => winners.push(next),
+            Err(StoreError::HeadMismatch { .. }) => {}
+            Err(source) => return Err(fail(source)),
+        }
+    }
+    must(rule, "winners", &winners.len(), &1)?;
+    let entries = winners.iter().map(|winner| vec![*winner]).collect();
+    must(
+        rule,
+        "entries",
+        &store.read(ALICE).map_err(&fail)?,
+        &entries,
+    )
+}
+
+async fn check_limit<S: Store>(store: &S, rule: &'static str) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    let half = vec![7; super::RECORD_LIMIT_BYTES / 2];
+    match store
+        .append(batch(ALICE, step(None, 1), &[&half, &half]))
+        .await
+    {
+        Err(StoreError::BatchTooLarge { .. }) => {}
+        other => must(
+            rule,
+            "answer",
+            &format!("{other:?}"),
+            &"BatchTooLarge".to_owned(),
+        )?,
+    }
+    must(rule, "head", &store.head(ALICE).map_err(&fail)?, &None)?;
+    store
+        .append(batch(ALICE, step(None, 1), &[&half]))
+        .await
+        .map_err(&fail)?;
+    must(
+        rule,
+        "entries",
+        &store.read(ALICE).map_err(&fail)?,
+        &vec![half],
+    )
+}
+
+async fn check_restart<S: Store>(
+    open: &impl AsyncFn(&'static str) -> Result<S, StoreError>,
+    rule: &'static str,
+) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    let mut expected = Vec::new();
+    for round in 1..=4u8 {
+        let store = opened(rule, open).await?;
+        let before = round.checked_sub(1).filter(|before| *before > 0);
+        must(
+            rule,
+            "entries",
+            &store.read(ALICE).map_err(&fail)?,
+            &expected,
+        )?;
+        let head = before.map(|byte| [byte; 32]);
+        must(rule, "head", &store.head(ALICE).map_err(&fail)?, &head)?;
+        store
+            .append(batch(ALICE, step(before, round), &[&[round], b"-"]))
+            .await
+            .map_err(&fail)?;
+        store
+            .append(batch(BOB, None, &[&[round]]))
+            .await
+            .map_err(&fail)?;
+        expected.extend([vec![round], b"-".to_vec()]);
+    }
+    let store = opened(rule, open).await?;
+    must(
+        rule,
+        "entries",
+        &store.read(ALICE).map_err(&fail)?,
+        &expected,
+    )?;
+    must(
+        rule,
+        "streams",
+        &store.streams().map_err(&fail)?,
+        &vec![ALICE, BOB],
+    )
+}

@@ -1,0 +1,311 @@
+//! One line: the persistent stream of one connection, read and written inside the connection's own
+//! task.
+//!
+//! Decides when a line is dead: an oversize or unfinished frame, a peer that takes none of our
+//! bytes, silence. Everything queued is written in as few writes as the stream allows, then flushed
+//! once. Reading stops while the reader has too much unread, and the clocks that judge the peer
+//! stop with it. Idle, a line holds no buffer. It never decides whether it is the peer's session.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::swarm::Stream;
+use tokio::time::{Instant, Sleep};
+
+use super::event::{DownReason, Misbehaviour, SessionId};
+use super::frame::{self, Decoder};
+use super::inbox::{Inbox, Room};
+use super::limits::Limits;
+use super::outbox::Outbox;
+
+/// Bytes of one read; on the stack, so that idle lines hold none.
+const READ_BYTES: usize = 8 * 1024;
+
+/// Reads, and batches written, before other connections get their turn.
+const ROUNDS: usize = 8;
+
+/// Bytes gathered before a write: as many as one Noise message carries.
+const WRITE_BATCH: usize = 64 * 1024;
+
+/// Capacity that the write buffer may keep between writes.
+const KEPT_BYTES: usize = 1024;
+
+/// Where a session's frames go to and come from.
+#[derive(Clone)]
+pub(super) struct Ends {
+    pub(super) peer: [u8; 32],
+    pub(super) session: SessionId,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) outbox: Arc<Outbox>,
+}
+
+/// A timer that is moved rarely: it fires early rather than being reset at every frame.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    /// Whether `deadline` has passed; if not, the task is woken then or earlier.
+    fn is_past(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        if deadline < self.sleep.deadline() {
+            self.sleep.as_mut().reset(deadline);
+        }
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return true;
+            }
+            self.sleep.as_mut().reset(deadline);
+        }
+        false
+    }
+}
+
+/// The stream and where it stands.
+pub(super) struct Line {
+    stream: Stream,
+    alarm: Alarm,
+    decoder: Decoder,
+    /// Frames that one read completed, on their way to the inbox.
+    completed: Vec<Vec<u8>>,
+    /// Encoded frames, of which `written` bytes are on the stream.
+    write: Vec<u8>,
+    written: usize,
+    unflushed: bool,
+    /// The inbox is full; nothing is read.
+    stalled: bool,
+    heard: Instant,
+    spoke: Instant,
+    /// Since when the unfinished frame has been coming in.
+    frame_since: Option<Instant>,
+    /// Since when the peer has taken no byte though there are some.
+    write_since: Option<Instant>,
+}
+
+impl Line {
+    pub(super) fn new(stream: Stream, now: Instant, limits: &Limits) -> Self {
+        let first_ping = now + limits.ping_every;
+        Self {
+            stream,
+            alarm: Alarm {
+                sleep: Box::pin(tokio::time::sleep_until(first_ping)),
+            },
+            decoder: Decoder::default(),
+            completed: Vec::new(),
+            write: Vec::new(),
+            written: 0,
+            unflushed: false,
+            stalled: false,
+            heard: now,
+            spoke: now,
+            frame_since: None,
+            write_since: None,
+        }
+    }
+
+    /// Puts a frame before everything that is queued.
+    pub(super) fn write_first(&mut self, frame: &[u8]) {
+        frame::encode(frame, &mut self.write);
+    }
+
+    /// Waits for the first frame, which must arrive alone: the peer speaks next only when it hears
+    /// of the session.
+    pub(super) fn poll_first_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        longest: usize,
+    ) -> Poll<Result<Vec<u8>, DownReason>> {
+        let mut byte = [0u8; 1];
+        for _ in 0..frame::HEADER_BYTES + longest {
+            match Pin::new(&mut self.stream).poll_read(cx, &mut byte) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(1)) => {}
+                Poll::Ready(_) => return Poll::Ready(Err(DownReason::Closed)),
+            }
+            let completed = &mut self.completed;
+            if let Err(reason) = self.decoder.feed(&byte, |frame| completed.push(frame)) {
+                return Poll::Ready(Err(reason.into()));
+            }
+            if let Some(first) = self.completed.pop() {
+                return Poll::Ready(Ok(first));
+            }
+        }
+        let bad = Misbehaviour::BadHello {
+            found: longest + 1,
+            expected: longest,
+        };
+        Poll::Ready(Err(bad.into()))
+    }
+
+    /// Reads, writes and judges the peer until nothing more can be done now. Ready means that the
+    /// line is over.
+    pub(super) fn poll(
+        &mut self,
+        ends: &Ends,
+        limits: &Limits,
+        cx: &mut Context<'_>,
+    ) -> Poll<DownReason> {
+        let now = Instant::now();
+        if let Err(reason) = self
+            .read(ends, now, cx)
+            .and_then(|()| self.write(ends, now, cx))
+        {
+            return Poll::Ready(reason);
+        }
+        loop {
+            let Some((deadline, due)) = self.next_due(limits) else {
+                return Poll::Pending;
+            };
+            if !self.alarm.is_past(deadline, cx) {
+                return Poll::Pending;
+            }
+            match due {
+                Due::End(reason) => return Poll::Ready(reason),
+                Due::Ping => frame::encode(&[], &mut self.write),
+            }
+            if let Err(reason) = self.write(ends, Instant::now(), cx) {
+                return Poll::Ready(reason);
+            }
+        }
+    }
+
+    /// What happens next by itself, and when. A peer is judged for silence and for its unfinished
+    /// frame only while it is read.
+    fn next_due(&self, limits: &Limits) -> Option<(Instant, Due)> {
+        let write = match self.write_since {
+            None => (self.spoke + limits.ping_every, Due::Ping),
+            Some(since) => (
+                since + limits.write_patience,
+                Due::End(Misbehaviour::SlowReader.into()),
+            ),
+        };
+        let silence =
+            (!self.stalled).then(|| (self.heard + limits.silence, Due::End(DownReason::Silent)));
+        let frame = self.frame_since.map(|since| {
+            let reason = Misbehaviour::SlowFrame.into();
+            (since + limits.frame_patience, Due::End(reason))
+        });
+        [Some(write), silence, frame]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    fn read(&mut self, ends: &Ends, now: Instant, cx: &mut Context<'_>) -> Result<(), DownReason> {
+        if self.stalled {
+            match ends.inbox.room(ends.peer, ends.session, cx) {
+                Room::Full => return Ok(()),
+                Room::Gone => return Err(DownReason::Replaced),
+                Room::Free => {
+                    self.stalled = false;
+                    self.heard = now;
+                    self.frame_since = self.decoder.is_mid_frame().then_some(now);
+                }
+            }
+        }
+        let mut bytes = [0u8; READ_BYTES];
+        for _ in 0..ROUNDS {
+            let read = match Pin::new(&mut self.stream).poll_read(cx, &mut bytes) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0) | Err(_)) => return Err(DownReason::Closed),
+                Poll::Ready(Ok(read)) => bytes.get(..read).unwrap_or_default(),
+            };
+            self.heard = now;
+            let completed = &mut self.completed;
+            let fed = self.decoder.feed(read, |frame| completed.push(frame));
+            if matches!(fed, Ok(1..)) || self.frame_since.is_none() {
+                self.frame_since = self.decoder.is_mid_frame().then_some(now);
+            }
+            let room = if self.completed.is_empty() {
+                Room::Free
+            } else {
+                ends.inbox
+                    .deliver(ends.peer, ends.session, &mut self.completed)
+            };
+            fed?;
+            match room {
+                Room::Free => {}
+                Room::Gone => return Err(DownReason::Replaced),
+                Room::Full => {
+                    self.stalled = true;
+                    self.frame_since = None;
+                    self.completed = Vec::new();
+                    cx.waker().wake_by_ref();
+                    return Ok(());
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn write(&mut self, ends: &Ends, now: Instant, cx: &mut Context<'_>) -> Result<(), DownReason> {
+        ends.outbox.register(cx.waker());
+        let mut budget = ROUNDS;
+        loop {
+            if self.written == self.write.len() {
+                self.written = 0;
+                self.write.clear();
+                if budget == 0 {
+                    cx.waker().wake_by_ref();
+                    break;
+                }
+                budget -= 1;
+                ends.outbox.drain(&mut self.write, WRITE_BATCH);
+            }
+            let rest = self.write.get(self.written..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(taken @ 1..)) => {
+                    self.written += taken;
+                    self.unflushed = true;
+                    self.write_since = None;
+                }
+                Poll::Ready(_) => return Err(DownReason::Closed),
+                Poll::Pending => break,
+            }
+        }
+        self.flush(now, cx)
+    }
+
+    /// Writes what is queued as far as the stream takes it at once; the line is not used again.
+    pub(super) fn write_last(&mut self, ends: &Ends, cx: &mut Context<'_>) {
+        let closed = self.write(ends, Instant::now(), cx).is_err();
+        tracing::trace!(
+            closed,
+            queued = self.write.len(),
+            "line written a last time"
+        );
+    }
+
+    fn flush(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), DownReason> {
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.unflushed = false;
+                    self.spoke = now;
+                }
+                Poll::Ready(Err(_)) => return Err(DownReason::Closed),
+                Poll::Pending => {}
+            }
+        }
+        if self.unflushed || self.written < self.write.len() {
+            self.write_since.get_or_insert(now);
+        } else {
+            self.write_since = None;
+            if self.write.capacity() > KEPT_BYTES {
+                self.write = Vec::new();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a line does when nobody makes it.
+enum Due {
+    Ping,
+    End(DownReason),
+}

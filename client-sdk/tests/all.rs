@@ -1,0 +1,13 @@
+//! The client SDK's integration tests, in one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking, also outside of test functions"
+)]
+
+#[cfg(feature = "device")]
+mod store;
+#[cfg(feature = "device")]
+mod transport;

@@ -1,0 +1,121 @@
+//! The journal's bytes, made here by the format's description and not by its code.
+
+use std::fs;
+
+use warifu_client_sdk::store::{JournalReader, Store, StoreError};
+
+use super::{ALICE, batch, open, step};
+
+fn derive(context: &str, parts: &[&[u8]]) -> [u8; 32] {
+    blake3::derive_key(context, &parts.concat())
+}
+
+pub(super) fn frame(offset: u64, segment: u64, previous: &[u8; 32], payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+    let parts: [&[u8]; 3] = [&length, &offset.to_le_bytes(), &segment.to_le_bytes()];
+    let check = derive("warifu 2026 journal length v1", &parts);
+    [&length[..], &check[..8], &chain(previous, payload), payload].concat()
+}
+
+pub(super) fn chain(previous: &[u8; 32], payload: &[u8]) -> [u8; 32] {
+    derive("warifu 2026 journal record v1", &[previous, payload])
+}
+
+pub(super) fn header(magic: &[u8; 14], version: u32, role: u8) -> Vec<u8> {
+    let origin = b"ledger.example";
+    [
+        &magic[..],
+        &version.to_le_bytes(),
+        &1u64.to_le_bytes(),
+        &[0; 32],
+        &[role],
+        &(origin.len() as u64).to_le_bytes(),
+        origin,
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn journal_has_exactly_the_documented_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store
+        .append(batch(ALICE, step(None, 7), &[b"one", b""]))
+        .await
+        .unwrap();
+    drop(store);
+
+    let header = header(b"warifu-journal", 1, 2);
+    let record = [
+        &[0xa1; 16][..],
+        &[1, 0],
+        &[7; 32],
+        &2u64.to_le_bytes(),
+        &3u64.to_le_bytes(),
+        b"one",
+        &0u64.to_le_bytes(),
+    ]
+    .concat();
+    let mut expected = frame(0, 1, &[0; 32], &header);
+    let offset = expected.len() as u64;
+    expected.extend(frame(offset, 1, &chain(&[0; 32], &header), &record));
+    let found = fs::read(dir.path().join("journal/00000001.seg")).unwrap();
+    assert_eq!(found, expected);
+
+    // A committed vector: the format can't change together with this test unnoticed.
+    assert_eq!(blake3::hash(&found).to_hex().as_str(), VECTOR);
+}
+
+const VECTOR: &str = "e4ce88725403b6b2e8c20623ea811afa7677041ab78c2a53d81a00d9fb9255ff";
+
+#[test]
+fn a_file_from_the_future_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("journal")).unwrap();
+    let path = dir.path().join("journal/00000001.seg");
+    let mut payload = header(b"warifu-journal", 2, 2);
+    payload.extend(b"a field that this release does not know");
+    fs::write(&path, frame(0, 1, &[0; 32], &payload)).unwrap();
+    for result in [
+        open(dir.path()).map(|_| ()),
+        JournalReader::open(dir.path()).map(|_| ()),
+    ] {
+        assert!(
+            matches!(
+                result,
+                Err(StoreError::FutureVersion {
+                    found: 2,
+                    supported: 1,
+                    ..
+                })
+            ),
+            "{result:?}"
+        );
+    }
+}
+
+#[test]
+fn a_well_chained_record_that_is_no_canonical_batch_is_corrupt() {
+    let header = header(b"warifu-journal", 1, 2);
+    let start = frame(0, 1, &[0; 32], &header);
+    let previous = chain(&[0; 32], &header);
+    let offset = start.len() as u64;
+    let good = [&[0xa1; 16][..], &[0], &0u64.to_le_bytes()].concat();
+    let bad_tag = [&[0xa1; 16][..], &[2], &0u64.to_le_bytes()].concat();
+    let many = [&[0xa1; 16][..], &[0], &u64::MAX.to_le_bytes()].concat();
+    let trailing = [&good[..], &[0]].concat();
+    for (payload, accepted) in [
+        (good.as_slice(), true),
+        (&bad_tag, false),
+        (&many, false),
+        (&trailing, false),
+        (&[], false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("journal")).unwrap();
+        let bytes = [start.clone(), frame(offset, 1, &previous, payload)].concat();
+        fs::write(dir.path().join("journal/00000001.seg"), bytes).unwrap();
+        let result = open(dir.path()).map(|_| ());
+        assert_eq!(result.is_ok(), accepted, "{payload:?}: {result:?}");
+    }
+}

@@ -1,0 +1,430 @@
+//! The index in sled. The one file that names sled.
+//!
+//! sled loses, on a crash or a flipped bit, the tail or single pages without saying so, and panics
+//! on others. So nothing rests on it: how far the index covers the journal, and a sum over every
+//! entry, are written with the entries; an opening that finds another sum, an error or a panic
+//! begins an empty index, which the store then fills from the journal.
+//!
+//! Each beginning is a new generation (a directory of its own), since threads of a broken sled may
+//! still write to the old one. Only the store's committer thread writes and flushes: sled deadlocks
+//! when several callers flush at once.
+//!
+//! Entries, integers big endian:
+//! `s` stream 16 → records u64, then nothing or head 32 ·
+//! `p` stream 16, ordinal u64 → segment u64, offset u64, previous chain hash 32 ·
+//! `c` → segment u64, offset u64, chain hash 32, sum u128.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use warifu_client_sdk::store::{Coverage, Index, IndexedRecord, Position, StoreError, StreamId};
+
+const COVERAGE_KEY: &[u8] = b"c";
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// Records after which the committer flushes: what a crash makes the next opening read again.
+const FLUSH_RECORDS: u64 = 4096;
+
+/// An [`Index`] kept by sled in a directory of its own.
+pub struct SledIndex {
+    dir: PathBuf,
+    current: RwLock<Generation>,
+    /// Touched by the committer only; never held by a reader.
+    written: Mutex<WrittenState>,
+}
+
+struct Generation {
+    number: u64,
+    /// `None` while it could not be opened.
+    tree: Option<sled::Db>,
+}
+
+#[derive(Default)]
+struct WrittenState {
+    sum: u128,
+    unflushed: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct StreamEntry {
+    records: u64,
+    head: Option<[u8; 32]>,
+}
+
+impl SledIndex {
+    /// Opens the index in `dir`, or an empty one in its place if it is not exactly what was
+    /// written last. Reads the whole index once.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] or [`StoreError::Index`] if not even an empty one can be made.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(|error| failed("create", dir, error))?;
+        let generations = generations(dir)?;
+        let index = Self {
+            dir: dir.to_path_buf(),
+            current: RwLock::new(Generation {
+                number: generations.last().copied().unwrap_or(0),
+                tree: None,
+            }),
+            written: Mutex::default(),
+        };
+        let reason = match generations.as_slice() {
+            [only] if !index.distrust_marker().exists() => {
+                match guarded(|| open_checked(&generation_path(dir, *only))) {
+                    Ok((tree, sum)) => {
+                        index.change(|current| current.tree = Some(tree));
+                        index.written_state().sum = sum;
+                        return Ok(index);
+                    }
+                    Err(error) => error.to_string(),
+                }
+            }
+            [] => "there is none".to_owned(),
+            _ => "it was given up".to_owned(),
+        };
+        tracing::info!(reason, "beginning an empty index");
+        index.reset()?;
+        Ok(index)
+    }
+
+    fn distrust_marker(&self) -> PathBuf {
+        self.dir.join("distrusted")
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Generation) -> R) -> R {
+        change(&mut self.current.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn written_state(&self) -> MutexGuard<'_, WrittenState> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_tree<R>(
+        &self,
+        read: impl FnOnce(&sled::Db) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let tree = current
+            .tree
+            .as_ref()
+            .ok_or_else(|| broken("index is not open"))?;
+        guarded(|| read(tree))
+    }
+}
+
+impl Index for SledIndex {
+    fn covered(&self) -> Result<Option<Coverage>, StoreError> {
+        self.with_tree(|tree| {
+            let found = tree.get(COVERAGE_KEY).map_err(broken)?;
+            found.map_or(Ok(None), |value| {
+                decode_coverage(&value).map(|(covered, _)| Some(covered))
+            })
+        })
+    }
+
+    fn reset(&self) -> Result<(), StoreError> {
+        self.change(|current| {
+            current.tree = None;
+            current.number = current.number.saturating_add(1);
+            let path = generation_path(&self.dir, current.number);
+            current.tree = Some(guarded(|| open_tree(&path))?);
+            *self.written_state() = WrittenState::default();
+            for older in generations(&self.dir)? {
+                if older < current.number {
+                    let path = generation_path(&self.dir, older);
+                    fs::remove_dir_all(&path).map_err(|error| failed("remove", &path, error))?;
+                }
+            }
+            remove_if_there(&self.distrust_marker())
+        })
+    }
+
+    fn apply(&self, records: &[IndexedRecord], covered: Coverage) -> Result<(), StoreError> {
+        let mut written = self.written_state();
+        self.with_tree(|tree| {
+            let (batch, sum) = changes(tree, written.sum, records, covered)?;
+            tree.apply_batch(batch).map_err(broken)?;
+            written.sum = sum;
+            written.unflushed = written.unflushed.saturating_add(records.len() as u64);
+            if written.unflushed >= FLUSH_RECORDS {
+                tree.flush().map_err(broken)?;
+                written.unflushed = 0;
+            }
+            Ok(())
+        })
+    }
+
+    fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {
+        self.with_tree(|tree| Ok(stream_entry(tree, stream)?.head))
+    }
+
+    fn positions(&self, stream: StreamId) -> Result<Vec<Position>, StoreError> {
+        self.with_tree(|tree| {
+            let expected = stream_entry(tree, stream)?.records;
+            let mut positions = Vec::new();
+            // Not further: the committer may be adding to the same stream.
+            for (ordinal, entry) in (0..expected).zip(tree.scan_prefix(position_prefix(stream))) {
+                let (key, value) = entry.map_err(broken)?;
+                if *key != position_key(stream, ordinal) {
+                    return Err(broken("a position is missing"));
+                }
+                positions.push(decode_position(&value)?);
+            }
+            if positions.len() as u64 != expected {
+                return Err(broken("positions are missing"));
+            }
+            Ok(positions)
+        })
+    }
+
+    fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
+        self.with_tree(|tree| {
+            tree.scan_prefix(b"s")
+                .keys()
+                .map(|key| {
+                    let key = key.map_err(broken)?;
+                    let stream = key.get(1..).and_then(|stream| stream.try_into().ok());
+                    stream
+                        .map(StreamId)
+                        .ok_or_else(|| broken("a stream's key is malformed"))
+                })
+                .collect()
+        })
+    }
+
+    fn distrust(&self) {
+        if let Err(error) = fs::write(self.distrust_marker(), b"") {
+            tracing::error!(%error, "could not mark the index; delete its directory by hand");
+        }
+    }
+}
+
+impl Drop for SledIndex {
+    fn drop(&mut self) {
+        let flushed = self.change(|current| {
+            current.tree.take().map_or(Ok(()), |tree| {
+                guarded(|| tree.flush().map(|_| ()).map_err(broken))
+            })
+        });
+        if let Err(error) = flushed {
+            tracing::warn!(%error, "index could not be flushed and will catch up");
+        }
+    }
+}
+
+/// The changes that add `records`, and the sum over all entries after them.
+fn changes(
+    tree: &sled::Db,
+    mut sum: u128,
+    records: &[IndexedRecord],
+    covered: Coverage,
+) -> Result<(sled::Batch, u128), StoreError> {
+    let mut batch = sled::Batch::default();
+    let mut streams: BTreeMap<StreamId, StreamEntry> = BTreeMap::new();
+    for record in records {
+        let mut entry = match streams.get(&record.stream) {
+            Some(entry) => *entry,
+            None => {
+                let entry = stream_entry(tree, record.stream)?;
+                if entry.records > 0 {
+                    let weight = weight(&stream_key(record.stream), &encode_stream(entry));
+                    sum = sum.wrapping_sub(weight);
+                }
+                entry
+            }
+        };
+        let key = position_key(record.stream, entry.records);
+        let value = encode_position(&record.position);
+        sum = sum.wrapping_add(weight(&key, &value));
+        batch.insert(key, value);
+        entry.records = entry.records.saturating_add(1);
+        entry.head = record.head.or(entry.head);
+        streams.insert(record.stream, entry);
+    }
+    for (stream, entry) in streams {
+        let (key, value) = (stream_key(stream), encode_stream(entry));
+        sum = sum.wrapping_add(weight(&key, &value));
+        batch.insert(key, value);
+    }
+    batch.insert(COVERAGE_KEY, encode_coverage(&covered, sum));
+    Ok((batch, sum))
+}
+
+fn open_tree(path: &Path) -> Result<sled::Db, StoreError> {
+    sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None)
+        .open()
+        .map_err(broken)
+}
+
+/// Opens a tree whose entries are exactly those that its sum was written for.
+fn open_checked(path: &Path) -> Result<(sled::Db, u128), StoreError> {
+    let tree = open_tree(path)?;
+    let mut found = 0u128;
+    let mut expected = 0u128;
+    for entry in tree.iter() {
+        let (key, value) = entry.map_err(broken)?;
+        if *key == *COVERAGE_KEY {
+            (_, expected) = decode_coverage(&value)?;
+        } else {
+            found = found.wrapping_add(weight(&key, &value));
+        }
+    }
+    if found != expected {
+        return Err(broken("entries do not add up to what was written"));
+    }
+    Ok((tree, found))
+}
+
+/// Runs a call into sled, which panics on some damaged files.
+fn guarded<R>(call: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(broken("sled panicked")))
+}
+
+fn broken(reason: impl ToString) -> StoreError {
+    StoreError::Index {
+        reason: reason.to_string(),
+    }
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io {
+        action,
+        path: path.to_path_buf(),
+        source: Arc::new(source),
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn generation_path(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(format!("{generation:08}.sled"))
+}
+
+fn generations(dir: &Path) -> Result<Vec<u64>, StoreError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|error| failed("list", dir, error))? {
+        let name = entry
+            .map_err(|error| failed("list", dir, error))?
+            .file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".sled"))
+            .and_then(|digits| digits.parse::<u64>().ok());
+        found.extend(number);
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// One entry's part of the sum: first 16 bytes of its BLAKE3 hash. Finds loss, not malice.
+fn weight(key: &[u8], value: &[u8]) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(key.len() as u64).to_be_bytes());
+    hasher.update(key);
+    hasher.update(value);
+    let mut part = [0; 16];
+    hasher.finalize_xof().fill(&mut part);
+    u128::from_be_bytes(part)
+}
+
+fn stream_entry(tree: &sled::Db, stream: StreamId) -> Result<StreamEntry, StoreError> {
+    match tree.get(stream_key(stream)).map_err(broken)? {
+        None => Ok(StreamEntry::default()),
+        Some(value) => decode_stream(&value).ok_or_else(|| broken("a stream's entry is malformed")),
+    }
+}
+
+fn stream_key(stream: StreamId) -> Vec<u8> {
+    [b"s", stream.0.as_slice()].concat()
+}
+
+fn position_prefix(stream: StreamId) -> Vec<u8> {
+    [b"p", stream.0.as_slice()].concat()
+}
+
+fn position_key(stream: StreamId, ordinal: u64) -> Vec<u8> {
+    [b"p", stream.0.as_slice(), &ordinal.to_be_bytes()].concat()
+}
+
+fn encode_stream(entry: StreamEntry) -> Vec<u8> {
+    let head = entry.head.as_ref().map_or(&[][..], <[u8; 32]>::as_slice);
+    [&entry.records.to_be_bytes(), head].concat()
+}
+
+fn decode_stream(bytes: &[u8]) -> Option<StreamEntry> {
+    let (records, head) = bytes.split_first_chunk()?;
+    let head = if head.is_empty() {
+        None
+    } else {
+        Some(head.try_into().ok()?)
+    };
+    Some(StreamEntry {
+        records: u64::from_be_bytes(*records),
+        head,
+    })
+}
+
+fn encode_position(position: &Position) -> Vec<u8> {
+    let Position {
+        segment,
+        offset,
+        previous,
+    } = position;
+    [&segment.to_be_bytes()[..], &offset.to_be_bytes(), previous].concat()
+}
+
+fn decode_position(bytes: &[u8]) -> Result<Position, StoreError> {
+    let decode = || {
+        let (segment, rest) = bytes.split_first_chunk()?;
+        let (offset, previous) = rest.split_first_chunk()?;
+        Some(Position {
+            segment: u64::from_be_bytes(*segment),
+            offset: u64::from_be_bytes(*offset),
+            previous: previous.try_into().ok()?,
+        })
+    };
+    decode().ok_or_else(|| broken("a position is malformed"))
+}
+
+fn encode_coverage(covered: &Coverage, sum: u128) -> Vec<u8> {
+    let Coverage {
+        segment,
+        offset,
+        chain,
+    } = covered;
+    [
+        &segment.to_be_bytes()[..],
+        &offset.to_be_bytes(),
+        chain,
+        &sum.to_be_bytes(),
+    ]
+    .concat()
+}
+
+fn decode_coverage(bytes: &[u8]) -> Result<(Coverage, u128), StoreError> {
+    let decode = || {
+        let (segment, rest) = bytes.split_first_chunk()?;
+        let (offset, rest) = rest.split_first_chunk()?;
+        let (chain, sum) = rest.split_first_chunk()?;
+        let covered = Coverage {
+            segment: u64::from_be_bytes(*segment),
+            offset: u64::from_be_bytes(*offset),
+            chain: *chain,
+        };
+        Some((covered, u128::from_be_bytes(sum.try_into().ok()?)))
+    };
+    decode().ok_or_else(|| broken("coverage is malformed"))
+}

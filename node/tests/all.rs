@@ -1,0 +1,8 @@
+//! The node's integration tests, in one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking, also outside of test functions"
+)]
+
+mod store;
