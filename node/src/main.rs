@@ -1,2 +1,7 @@
-//! The one binary.
-fn main() {}
+//! The one binary: `warifu`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    warifu_node::cli::main()
+}

@@ -1,0 +1,579 @@
+//! `warifu init`: prepares a party's directory. Idempotent; a run that was cut short is completed by
+//! the next one; keys are made once and never replaced.
+//!
+//! Order of writing: keys, tokens, card, `ledger.toml`, and `warifu.toml` last, so that a directory
+//! with a configuration has everything that it names. A second run may add what was missing (the
+//! broker's trust operator) and refuses what contradicts.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+use warifu_client_sdk::transport::Multiaddr;
+use warifu_consensus::{
+    encoding::text_b64,
+    party::{Ledger, Role},
+    signature::IdentityKey,
+};
+
+use crate::{
+    config::{
+        BrokerTable, Card, Config, ConfigError, DeviceTable, FILE_NAME, File, LedgerTable,
+        NodeTable, TrustOperatorTable, default_master_key, file, read_ledger, render_ledger,
+    },
+    output::{Exit, Failure, Output, role_name},
+    secrets::{
+        self, Caller, IdentitySeed, Scope, SecretError, Tokens, read_or_create_token, token_hash,
+    },
+};
+
+/// The file of the first login service's token in a broker's directory.
+const TOKEN_FILE: &str = "login-service.token";
+
+/// The first login service's name.
+const FIRST_CALLER: &str = "login-service";
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// A broker's directory. Run it again with --trust-operator once its card is there.
+    Broker(BrokerArgs),
+    /// A trust operator's directory; needs the broker's card.
+    TrustOperator(TrustOperatorArgs),
+    /// A device's directory; needs the ledger's file.
+    Device(DeviceArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BrokerArgs {
+    /// The directory; made if it isn't there.
+    #[arg(long)]
+    dir: PathBuf,
+    /// The ledger's origin, such as https://ledger.example; needed the first time.
+    #[arg(long)]
+    iss: Option<String>,
+    /// Where to listen for parties, such as /ip4/0.0.0.0/tcp/7101; needed the first time.
+    #[arg(long)]
+    listen: Vec<String>,
+    /// Where others reach this node [default: as --listen].
+    #[arg(long)]
+    announce: Vec<String>,
+    /// Where login services reach this node, loopback [default: 127.0.0.1:7201].
+    #[arg(long)]
+    http: Option<String>,
+    /// What the first login service's blocks name as relying party [default: as --iss].
+    #[arg(long)]
+    aud: Option<String>,
+    /// The trust operator's card.
+    #[arg(long, value_name = "CARD")]
+    trust_operator: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TrustOperatorArgs {
+    /// The directory; made if it isn't there.
+    #[arg(long)]
+    dir: PathBuf,
+    /// The broker's card.
+    #[arg(long, value_name = "CARD")]
+    broker: PathBuf,
+    /// Where to listen for parties; needed the first time.
+    #[arg(long)]
+    listen: Vec<String>,
+    /// Where others reach this node [default: as --listen].
+    #[arg(long)]
+    announce: Vec<String>,
+    /// Seconds that must pass between a freeze and an unfreeze [default: 3600].
+    #[arg(long, value_name = "SECONDS")]
+    unfreeze_delay: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DeviceArgs {
+    /// The directory; made if it isn't there.
+    #[arg(long)]
+    dir: PathBuf,
+    /// The ledger's file, as either operator's `init` wrote it.
+    #[arg(long, value_name = "FILE")]
+    ledger: PathBuf,
+}
+
+pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
+    match command {
+        Command::Broker(args) => broker(args, output),
+        Command::TrustOperator(args) => trust_operator(args, output),
+        Command::Device(args) => device(args, output),
+    }
+}
+
+fn broker(args: BrokerArgs, output: Output) -> Result<(), Failure> {
+    let place = Place::open(&args.dir, Role::Broker)?;
+    let before = place.before.as_ref();
+    let old = before.and_then(|file| file.broker.as_ref());
+    let iss = place.once("iss", args.iss, before.map(|file| &file.ledger.iss))?;
+    let iss = iss.ok_or_else(|| missing("--iss"))?;
+    let listen = place.list("listen", args.listen, before.map(|file| &file.node.listen))?;
+    let announce = place.list("announce", args.announce, old.map(|old| &old.announce))?;
+    let http = place.once("http", args.http, old.map(|old| &old.http))?;
+    let card = args
+        .trust_operator
+        .map(|path| read_card(&path, Role::TrustOperator, &iss))
+        .transpose()?;
+    let known = before.and_then(|file| file.ledger.trust_operator.as_ref());
+    let found = card.as_ref().map(|card| text_b64(&card.public_key));
+    let trust_operator = place.once("trust operator", found, known)?;
+    let mut broker = old.cloned().unwrap_or_else(|| BrokerTable {
+        trust_operator_addresses: Vec::new(),
+        announce: Vec::new(),
+        http: file::http(),
+        tokens: file::tokens(),
+        proposal_lifetime_s: file::proposal_lifetime_s(),
+        ticket_lifetime_s: file::ticket_lifetime_s(),
+    });
+    broker.announce = announce.unwrap_or_else(|| listen.clone().unwrap_or_default());
+    broker.http = http.unwrap_or(broker.http);
+    if let Some(card) = &card {
+        broker.trust_operator_addresses = texts(&card.addresses);
+    }
+    let node = place.node(listen)?;
+    let tokens = args.dir.join(&broker.tokens);
+    let wanted = |public: &[u8; 32]| File {
+        ledger: LedgerTable {
+            iss: iss.clone(),
+            broker: text_b64(public),
+            trust_operator: trust_operator.clone(),
+        },
+        node: node.clone(),
+        broker: Some(broker.clone()),
+        trust_operator: None,
+        device: None,
+    };
+    let token = args.dir.join(TOKEN_FILE);
+    place.finish(wanted, output, |is_first| {
+        ensure_tokens(&tokens, &token, args.aud.as_deref(), &iss, is_first)
+    })
+}
+
+fn trust_operator(args: TrustOperatorArgs, output: Output) -> Result<(), Failure> {
+    let place = Place::open(&args.dir, Role::TrustOperator)?;
+    let before = place.before.as_ref();
+    let old = before.and_then(|file| file.trust_operator.as_ref());
+    let card = Card::read(&args.broker, Role::Broker).map_err(configuration)?;
+    let iss = place.once(
+        "iss",
+        Some(card.iss.clone()),
+        before.map(|file| &file.ledger.iss),
+    )?;
+    let key = Some(text_b64(&card.public_key));
+    let broker = place.once("broker", key, before.map(|file| &file.ledger.broker))?;
+    let listen = place.list("listen", args.listen, before.map(|file| &file.node.listen))?;
+    let announce = place.list("announce", args.announce, old.map(|old| &old.announce))?;
+    let delay = place.once(
+        "unfreeze delay",
+        args.unfreeze_delay,
+        old.map(|old| &old.unfreeze_delay_s),
+    )?;
+    let table = TrustOperatorTable {
+        announce: announce.unwrap_or_else(|| listen.clone().unwrap_or_default()),
+        unfreeze_delay_s: delay.unwrap_or_else(file::unfreeze_delay_s),
+        broker_addresses: old.map_or_else(Vec::new, |old| old.broker_addresses.clone()),
+    };
+    let node = place.node(listen)?;
+    let wanted = |public: &[u8; 32]| File {
+        ledger: LedgerTable {
+            iss: iss.clone().unwrap_or_default(),
+            broker: broker.clone().unwrap_or_default(),
+            trust_operator: Some(text_b64(public)),
+        },
+        node: node.clone(),
+        broker: None,
+        trust_operator: Some(table.clone()),
+        device: None,
+    };
+    place.finish(wanted, output, |_| Ok(()))
+}
+
+fn device(args: DeviceArgs, output: Output) -> Result<(), Failure> {
+    let place = Place::open(&args.dir, Role::Device)?;
+    let ledger = read_ledger(&args.ledger).map_err(configuration)?;
+    let before = place.before.as_ref();
+    let old = before.map(|file| &file.ledger);
+    let iss = place.once("iss", Some(ledger.iss), old.map(|old| &old.iss))?;
+    let (broker, trust_operator) = (text_b64(&ledger.broker), text_b64(&ledger.trust_operator));
+    let broker = place.once("broker", Some(broker), old.map(|old| &old.broker))?;
+    let known = old.and_then(|old| old.trust_operator.as_ref());
+    let trust_operator = place.once("trust operator", Some(trust_operator), known)?;
+    let device = before.and_then(|file| file.device.clone());
+    let file = File {
+        ledger: LedgerTable {
+            iss: iss.unwrap_or_default(),
+            broker: broker.unwrap_or_default(),
+            trust_operator,
+        },
+        node: place.node(Some(Vec::new()))?,
+        broker: None,
+        trust_operator: None,
+        device: Some(device.unwrap_or_else(|| DeviceTable {
+            control: file::control(),
+        })),
+    };
+    let config = Config::check(place.dir, file.clone()).map_err(configuration)?;
+    place.master_key(&config.node.master_key)?;
+    place.write(&file)?;
+    let answer = json!({ "role": role_name(Role::Device), "dir": place.dir });
+    output.print(&answer, || {
+        format!("device's directory is ready: {}", place.dir.display())
+    })
+}
+
+/// A directory that `init` works on, locked against a second `init`.
+struct Place<'a> {
+    dir: &'a Path,
+    role: Role,
+    before: Option<File>,
+    _lock: fs::File,
+}
+
+impl<'a> Place<'a> {
+    fn open(dir: &'a Path, role: Role) -> Result<Place<'a>, Failure> {
+        let io = |action: &str, error: &std::io::Error| {
+            let text = format!("could not {action} {}: {error}", dir.display());
+            Failure::new(Exit::Io, text)
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| io("create", &error))?;
+        let lock = fs::File::open(dir).map_err(|error| io("open", &error))?;
+        lock.try_lock().map_err(|_| {
+            let text = format!("{} is in use by another `warifu init`", dir.display());
+            Failure::new(Exit::Configuration, text)
+        })?;
+        let path = dir.join(FILE_NAME);
+        let before = match fs::read_to_string(&path) {
+            Ok(text) => Some(File::parse(&path, &text).map_err(configuration)?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io("read warifu.toml in", &error)),
+        };
+        let place = Place {
+            dir,
+            role,
+            before,
+            _lock: lock,
+        };
+        place.require_role()?;
+        Ok(place)
+    }
+
+    fn require_role(&self) -> Result<(), Failure> {
+        let Some(file) = &self.before else {
+            return Ok(());
+        };
+        let found = [
+            (Role::Broker, file.broker.is_some()),
+            (Role::TrustOperator, file.trust_operator.is_some()),
+            (Role::Device, file.device.is_some()),
+        ];
+        match found
+            .iter()
+            .find(|(role, is_there)| *is_there && *role != self.role)
+        {
+            Some((found, _)) => Err(self.contradiction("role", found, &self.role)),
+            None => Ok(()),
+        }
+    }
+
+    fn contradiction(
+        &self,
+        field: &str,
+        found: &impl std::fmt::Display,
+        given: &impl std::fmt::Display,
+    ) -> Failure {
+        let path = self.dir.join(FILE_NAME);
+        let text = format!(
+            "{field} given is {given}, expected {found} as in {}: a directory keeps its {field}",
+            path.display()
+        );
+        Failure::new(Exit::Configuration, text)
+    }
+
+    /// What was given, or what stands in the file; refused if both are there and differ.
+    fn once<T: PartialEq + Clone + std::fmt::Display>(
+        &self,
+        field: &str,
+        given: Option<T>,
+        before: Option<&T>,
+    ) -> Result<Option<T>, Failure> {
+        match (given, before) {
+            (Some(given), Some(found)) if given != *found => {
+                Err(self.contradiction(field, found, &given))
+            }
+            (Some(given), _) => Ok(Some(given)),
+            (None, found) => Ok(found.cloned()),
+        }
+    }
+
+    fn list(
+        &self,
+        field: &str,
+        given: Vec<String>,
+        before: Option<&Vec<String>>,
+    ) -> Result<Option<Vec<String>>, Failure> {
+        match before {
+            Some(found) if !given.is_empty() && given != *found => {
+                Err(self.contradiction(field, &found.join(" "), &given.join(" ")))
+            }
+            Some(found) => Ok(Some(found.clone())),
+            None => Ok((!given.is_empty()).then_some(given)),
+        }
+    }
+
+    fn node(&self, listen: Option<Vec<String>>) -> Result<NodeTable, Failure> {
+        if let Some(before) = &self.before {
+            return Ok(before.node.clone());
+        }
+        let listen = listen.ok_or_else(|| missing("--listen"))?;
+        let identity = (self.role != Role::Device).then(|| "identity.key".into());
+        Ok(NodeTable::new(
+            identity,
+            default_master_key(self.dir),
+            listen,
+        ))
+    }
+
+    /// Once a configuration stands, a missing key is a loss to be told, not a key to be made.
+    fn identity(&self, path: &Path) -> Result<IdentitySeed, Failure> {
+        let seed = if self.before.is_some() {
+            IdentitySeed::read(path)
+        } else {
+            IdentitySeed::read_or_create(path)
+        };
+        seed.map_err(secret)
+    }
+
+    fn master_key(&self, path: &Path) -> Result<(), Failure> {
+        let kept = if self.before.is_some() {
+            secrets::read_master_key(path).map(drop)
+        } else {
+            secrets::ensure_master_key(path)
+        };
+        kept.map_err(secret)
+    }
+
+    /// Writes what is missing of an operator's directory, the configuration last, and tells.
+    fn finish(
+        &self,
+        wanted: impl Fn(&[u8; 32]) -> File,
+        output: Output,
+        tokens: impl FnOnce(bool) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        // Checked with any key first: wrong arguments leave nothing behind.
+        let trial = wanted(&IdentityKey::from_seed([0; 32]).public());
+        let identity = trial.node.identity.clone();
+        let identity = self
+            .dir
+            .join(identity.unwrap_or_else(|| "identity.key".into()));
+        let node = trial.node.clone();
+        check_but_keys(self.dir, trial)?;
+        let seed = self.identity(&identity)?;
+        let file = wanted(&seed.public());
+        if let Some(before) = &self.before {
+            let (found, expected) = (own_key(&file, self.role), own_key(&before, self.role));
+            if found != expected {
+                let text = format!(
+                    "{} holds the key {found}, expected {expected} as in {FILE_NAME}",
+                    identity.display()
+                );
+                return Err(Failure::new(Exit::Configuration, text));
+            }
+        }
+        let ledger = match Config::check(self.dir, file.clone()) {
+            Ok(config) => Some(config.ledger),
+            Err(ConfigError::Incomplete { .. }) => None,
+            Err(error) => return Err(configuration(error)),
+        };
+        let master_key = node
+            .master_key
+            .unwrap_or_else(|| default_master_key(self.dir));
+        self.master_key(&self.dir.join(master_key))?;
+        tokens(self.before.is_none())?;
+        let card = self.card(&file, seed.public());
+        let card_path = self.dir.join("card.toml");
+        put(&card_path, &card.render(), 0o644)?;
+        let ledger_path = self.dir.join("ledger.toml");
+        if let Some(ledger) = &ledger {
+            put(&ledger_path, &render_ledger(ledger), 0o644)?;
+        }
+        self.write(&file)?;
+        self.tell(&card, ledger.as_ref(), output)
+    }
+
+    fn card(&self, file: &File, public_key: [u8; 32]) -> Card {
+        let announce = match (&file.broker, &file.trust_operator) {
+            (Some(broker), _) => broker.announce.as_slice(),
+            (None, Some(trust_operator)) => trust_operator.announce.as_slice(),
+            (None, None) => &[],
+        };
+        Card {
+            role: self.role,
+            iss: file.ledger.iss.clone(),
+            public_key,
+            addresses: announce
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .collect(),
+        }
+    }
+
+    /// Writes the configuration if it says something new: comments of the operator's stay.
+    fn write(&self, file: &File) -> Result<(), Failure> {
+        if self.before.as_ref() == Some(file) {
+            return Ok(());
+        }
+        let path = self.dir.join(FILE_NAME);
+        secrets::replace(&path, file.render().as_bytes(), 0o600).map_err(secret)
+    }
+
+    fn tell(&self, card: &Card, ledger: Option<&Ledger>, output: Output) -> Result<(), Failure> {
+        let path = |name: &str| self.dir.join(name).display().to_string();
+        let token = (self.role == Role::Broker).then(|| path(TOKEN_FILE));
+        let answer = json!({
+            "role": role_name(self.role),
+            "dir": self.dir,
+            "public_key": text_b64(&card.public_key),
+            "peer_id": card.peer_id(),
+            "card": path("card.toml"),
+            "ledger": ledger.map(|_| path("ledger.toml")),
+            "token_file": token,
+            "complete": ledger.is_some(),
+        });
+        output.print(&answer, || {
+            let mut lines = vec![
+                format!("{}'s directory: {}", self.role, self.dir.display()),
+                format!("peer id:  {}", card.peer_id()),
+                format!("card:     {}", path("card.toml")),
+            ];
+            lines.extend(token.map(|token| {
+                format!("token:    {token} (hand it to the login service, then delete it)")
+            }));
+            lines.push(match ledger {
+                Some(_) => format!(
+                    "ledger:   {} (for devices and verifiers)",
+                    path("ledger.toml")
+                ),
+                None => format!(
+                    "next:     give the card to the trust operator, then\n          \
+                     warifu init broker --dir {} --trust-operator ITS-CARD",
+                    self.dir.display()
+                ),
+            });
+            lines.join("\n")
+        })
+    }
+}
+
+/// Everything but the keys, before any is made.
+fn check_but_keys(dir: &Path, mut trial: File) -> Result<(), Failure> {
+    trial.ledger.trust_operator = None;
+    match Config::check(dir, trial) {
+        Ok(_) | Err(ConfigError::Incomplete { .. }) => Ok(()),
+        Err(error) => Err(configuration(error)),
+    }
+}
+
+fn own_key(file: &File, role: Role) -> String {
+    match role {
+        Role::TrustOperator => file.ledger.trust_operator.clone().unwrap_or_default(),
+        Role::Broker | Role::Device => file.ledger.broker.clone(),
+    }
+}
+
+fn read_card(path: &Path, role: Role, iss: &str) -> Result<Card, Failure> {
+    let card = Card::read(path, role).map_err(configuration)?;
+    if card.iss == iss {
+        return Ok(card);
+    }
+    let text = format!("{}: iss is {}, expected {iss}", path.display(), card.iss);
+    Err(Failure::new(Exit::Configuration, text))
+}
+
+/// Makes the first caller. A half-done run left the token without its hash: it is used again.
+fn ensure_tokens(
+    tokens: &Path,
+    token: &Path,
+    aud: Option<&str>,
+    iss: &str,
+    is_first: bool,
+) -> Result<(), Failure> {
+    if tokens.symlink_metadata().is_ok() {
+        let known = Tokens::read(tokens).map_err(secret)?;
+        let first = known
+            .callers()
+            .iter()
+            .find(|caller| caller.name == FIRST_CALLER);
+        return match (aud, first) {
+            (Some(given), Some(first)) if given != first.aud => Err(Failure::new(
+                Exit::Configuration,
+                format!(
+                    "aud given is {given}, expected {} as in {}",
+                    first.aud,
+                    tokens.display()
+                ),
+            )),
+            _ => Ok(()),
+        };
+    }
+    if !is_first {
+        let text = format!(
+            "{} is missing, expected the callers' hashes",
+            tokens.display()
+        );
+        return Err(Failure::new(Exit::Configuration, text));
+    }
+    let aud = aud.unwrap_or(iss);
+    let secret_token = read_or_create_token(token).map_err(secret)?;
+    let made = Tokens::new(vec![Caller {
+        name: FIRST_CALLER.to_owned(),
+        aud: aud.to_owned(),
+        scopes: Scope::ALL.to_vec(),
+        hash: token_hash(&secret_token),
+    }]);
+    let text = made
+        .render()
+        .map_err(|error| Failure::from_error(Exit::Io, &error))?;
+    secrets::create_new(tokens, text.as_bytes()).map_err(secret)
+}
+
+/// Writes a file unless it holds just this text.
+fn put(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
+        return Ok(());
+    }
+    secrets::replace(path, text.as_bytes(), mode).map_err(secret)
+}
+
+fn texts(addresses: &[Multiaddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+fn missing(argument: &str) -> Failure {
+    Failure::new(
+        Exit::Usage,
+        format!("{argument} is missing, needed the first time"),
+    )
+}
+
+fn configuration(error: ConfigError) -> Failure {
+    Failure::from_error(Exit::Configuration, &error)
+}
+
+fn secret(error: SecretError) -> Failure {
+    let exit = match &error {
+        SecretError::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound => Exit::Io,
+        _ => Exit::Configuration,
+    };
+    Failure::from_error(exit, &error)
+}

@@ -1,0 +1,89 @@
+//! The commands: parsed here, one file each. A command returns a [`Failure`] with its exit code;
+//! nothing else ends the process.
+
+mod device;
+mod init;
+mod ledger;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::output::{Exit, Failure, Lang, Output};
+
+/// A three-party authentication ledger: any one can refuse, only all three can admit.
+#[derive(Debug, Parser)]
+#[command(name = "warifu", version, propagate_version = true)]
+struct Cli {
+    /// Print JSON, one object a line, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Whose language comes first in texts for customers [default: from LANG].
+    #[arg(long, global = true, value_enum)]
+    lang: Option<Lang>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prepare a directory: keys, configuration, card.
+    #[command(subcommand)]
+    Init(init::Command),
+    /// Run the node of a directory until SIGINT or SIGTERM.
+    Run(run::Args),
+    /// Talk to a running device: enrol, approve, deny, freeze, look.
+    Device(device::Args),
+    /// Verify, show or export chains, offline.
+    #[command(subcommand)]
+    Ledger(ledger::Command),
+}
+
+/// Parses the process's arguments, runs the command, and gives its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let command = Cli::command().after_help(Exit::help());
+    let parsed = command
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell when the terminal is gone.
+            let _ = error.print();
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
+            return exit.into();
+        }
+    };
+    let output = Output::new(cli.json, cli.lang);
+    match dispatch(cli.command, output) {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            output.fail(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
+    match command {
+        Command::Init(command) => init::run(command, output),
+        Command::Run(args) => run::run(&args),
+        Command::Device(args) => device::run(args, output),
+        Command::Ledger(command) => ledger::run(command, output),
+    }
+}
+
+/// A single-threaded runtime for commands that wait on a line.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::from_error(Exit::Io, &error))?
+        .block_on(future)
+}

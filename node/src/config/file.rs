@@ -1,0 +1,368 @@
+//! The text of `warifu.toml`: how it is read, and how `init` writes it with a comment for each
+//! field. What is written reads back as the same values.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::ConfigError;
+
+/// `warifu.toml` as it stands in the file; nothing is checked but its form.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// The pinned ledger.
+    pub ledger: LedgerTable,
+    /// What every role has.
+    pub node: NodeTable,
+    /// Present at a broker only.
+    pub broker: Option<BrokerTable>,
+    /// Present at a trust operator only.
+    pub trust_operator: Option<TrustOperatorTable>,
+    /// Present at a device only.
+    pub device: Option<DeviceTable>,
+}
+
+/// `[ledger]`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerTable {
+    /// The ledger's origin.
+    pub iss: String,
+    /// The broker's public key, 43 characters of base64url.
+    pub broker: String,
+    /// The trust operator's public key; absent at a broker that doesn't know it yet.
+    pub trust_operator: Option<String>,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct NodeTable {
+    /// The identity seed's file.
+    pub identity: Option<PathBuf>,
+    /// The vault's master key.
+    pub master_key: Option<PathBuf>,
+    /// Where journal, index and vault lie.
+    #[serde(default = "data")]
+    pub data: PathBuf,
+    /// Where to listen.
+    #[serde(default)]
+    pub listen: Vec<String>,
+    /// Log filter.
+    #[serde(default = "log")]
+    pub log: String,
+    /// `text` or `json`.
+    #[serde(default = "log_format")]
+    pub log_format: String,
+}
+
+/// `[broker]`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct BrokerTable {
+    /// Where the trust operator listens.
+    #[serde(default)]
+    pub trust_operator_addresses: Vec<String>,
+    /// Where others reach this node.
+    pub announce: Vec<String>,
+    /// The HTTP side's address and port.
+    #[serde(default = "http")]
+    pub http: String,
+    /// The hashed tokens' file.
+    #[serde(default = "tokens")]
+    pub tokens: PathBuf,
+    /// Seconds a proposal lives.
+    #[serde(default = "proposal_lifetime_s")]
+    pub proposal_lifetime_s: u64,
+    /// Seconds a ticket is good.
+    #[serde(default = "ticket_lifetime_s")]
+    pub ticket_lifetime_s: u64,
+}
+
+/// `[trust_operator]`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct TrustOperatorTable {
+    /// Where others reach this node.
+    pub announce: Vec<String>,
+    /// Seconds between freeze and unfreeze.
+    #[serde(default = "unfreeze_delay_s")]
+    pub unfreeze_delay_s: u64,
+    /// Where the broker listens.
+    #[serde(default)]
+    pub broker_addresses: Vec<String>,
+}
+
+/// `[device]`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceTable {
+    /// The control channel's socket.
+    #[serde(default = "control")]
+    pub control: PathBuf,
+}
+
+fn data() -> PathBuf {
+    "data".into()
+}
+
+fn log() -> String {
+    "info".into()
+}
+
+fn log_format() -> String {
+    "text".into()
+}
+
+/// Default of `broker.http`.
+pub(crate) fn http() -> String {
+    "127.0.0.1:7201".into()
+}
+
+/// Default of `broker.tokens`.
+pub(crate) fn tokens() -> PathBuf {
+    "tokens.toml".into()
+}
+
+/// Default of `broker.proposal_lifetime_s`.
+pub(crate) fn proposal_lifetime_s() -> u64 {
+    warifu_consensus::time::DEFAULT_LIFETIME_S
+}
+
+/// Default of `broker.ticket_lifetime_s`.
+pub(crate) fn ticket_lifetime_s() -> u64 {
+    warifu_consensus::enrol::MAX_TICKET_S
+}
+
+/// Default of `trust_operator.unfreeze_delay_s`.
+pub(crate) fn unfreeze_delay_s() -> u64 {
+    3600
+}
+
+/// Default of `device.control`.
+pub(crate) fn control() -> PathBuf {
+    "control.sock".into()
+}
+
+impl NodeTable {
+    /// The defaults of a role's node.
+    #[must_use]
+    pub fn new(identity: Option<PathBuf>, master_key: PathBuf, listen: Vec<String>) -> NodeTable {
+        NodeTable {
+            identity,
+            master_key: Some(master_key),
+            data: data(),
+            listen,
+            log: log(),
+            log_format: log_format(),
+        }
+    }
+}
+
+impl File {
+    /// Reads the text of the file `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Syntax`] with the line; unknown and missing fields are named.
+    pub fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
+        parse_toml(path, text)
+    }
+
+    /// The text of the file, every field with its meaning and default.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut out = Writer(String::new());
+        out.heading("The configuration of one Warifu node. Paths are relative to this directory.");
+        self.ledger.render(&mut out);
+        self.node.render(&mut out);
+        if let Some(table) = &self.broker {
+            table.render(&mut out);
+        }
+        if let Some(table) = &self.trust_operator {
+            table.render(&mut out);
+        }
+        if let Some(table) = &self.device {
+            out.table("device", "This directory belongs to a customer's device.");
+            out.field(
+                "Unix socket by which `warifu device` talks to the running device (default control.sock).",
+                "control",
+                path(&table.control),
+            );
+        }
+        out.0
+    }
+}
+
+impl LedgerTable {
+    fn render(&self, out: &mut Writer) {
+        out.table(
+            "ledger",
+            "What this node pins: the same three lines at every party.",
+        );
+        out.field(
+            "The ledger's origin, as in every block.",
+            "iss",
+            text(&self.iss),
+        );
+        let about = "The broker's identity public key: Ed25519, 43 characters of base64url.";
+        out.field(about, "broker", text(&self.broker));
+        match &self.trust_operator {
+            Some(key) => out.field("The trust operator's.", "trust_operator", text(key)),
+            None => out.heading(
+                "trust_operator is not known yet: `warifu init broker --dir DIR --trust-operator CARD`.",
+            ),
+        }
+    }
+}
+
+impl NodeTable {
+    fn render(&self, out: &mut Writer) {
+        out.table("node", "What every role has.");
+        if let Some(identity) = &self.identity {
+            out.field(
+                "The identity key: a 32-byte Ed25519 seed, mode 0600 (default identity.key).",
+                "identity",
+                path(identity),
+            );
+        }
+        if let Some(master_key) = &self.master_key {
+            out.field(
+                "The vault's master key, 32 bytes, mode 0600; never in this directory nor in data.",
+                "master_key",
+                path(master_key),
+            );
+        }
+        out.field(
+            "Journal, index and vault (default data).",
+            "data",
+            path(&self.data),
+        );
+        out.field(
+            "Where parties reach this node; a device listens nowhere.",
+            "listen",
+            list(&self.listen),
+        );
+        out.field("Log filter (default info).", "log", text(&self.log));
+        out.field(
+            "Log lines: text or json (default text).",
+            "log_format",
+            text(&self.log_format),
+        );
+    }
+}
+
+impl BrokerTable {
+    fn render(&self, out: &mut Writer) {
+        out.table("broker", "This directory belongs to the broker.");
+        out.field(
+            "Where the trust operator listens: dialled, and written into tickets.",
+            "trust_operator_addresses",
+            list(&self.trust_operator_addresses),
+        );
+        out.field(
+            "Where devices and the trust operator reach this node: written into tickets.",
+            "announce",
+            list(&self.announce),
+        );
+        out.field(
+            "HTTP for login services, loopback only (default 127.0.0.1:7201).",
+            "http",
+            text(&self.http),
+        );
+        out.field(
+            "The login services and the hashes of their tokens (default tokens.toml).",
+            "tokens",
+            path(&self.tokens),
+        );
+        out.field(
+            "How long a proposal lives in seconds, 1 to 180 (default 90).",
+            "proposal_lifetime_s",
+            self.proposal_lifetime_s.to_string(),
+        );
+        out.field(
+            "How long an enrolment ticket is good in seconds, 1 to 600 (default 600).",
+            "ticket_lifetime_s",
+            self.ticket_lifetime_s.to_string(),
+        );
+    }
+}
+
+impl TrustOperatorTable {
+    fn render(&self, out: &mut Writer) {
+        out.table(
+            "trust_operator",
+            "This directory belongs to the trust operator.",
+        );
+        out.field(
+            "Where devices and the broker reach this node: written into its card.",
+            "announce",
+            list(&self.announce),
+        );
+        out.field(
+            "Seconds that must pass between a freeze and an unfreeze (default 3600).",
+            "unfreeze_delay_s",
+            self.unfreeze_delay_s.to_string(),
+        );
+        out.field(
+            "Where the broker listens, if this node shall dial it too (default none: it dials).",
+            "broker_addresses",
+            list(&self.broker_addresses),
+        );
+    }
+}
+
+struct Writer(String);
+
+impl Writer {
+    fn push(&mut self, parts: &[&str]) {
+        self.0.extend(parts.iter().copied());
+    }
+
+    fn heading(&mut self, comment: &str) {
+        self.push(&["# ", comment, "\n"]);
+    }
+
+    fn table(&mut self, name: &str, comment: &str) {
+        self.push(&["\n# ", comment, "\n[", name, "]\n"]);
+    }
+
+    fn field(&mut self, comment: &str, name: &str, value: String) {
+        self.push(&["# ", comment, "\n", name, " = ", &value, "\n"]);
+    }
+}
+
+/// A TOML basic string.
+pub(super) fn text(value: &str) -> String {
+    toml::Value::String(value.to_owned()).to_string()
+}
+
+fn path(path: &Path) -> String {
+    text(&path.to_string_lossy())
+}
+
+/// A TOML array of strings.
+pub(super) fn list(values: &[String]) -> String {
+    let items: Vec<String> = values.iter().map(|value| text(value)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// Reads TOML of one form; the error says line, key and what is wrong.
+pub(crate) fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let before = text.get(..start).unwrap_or(text);
+        let line = before.matches('\n').count().saturating_add(1);
+        let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        let key = source.split('=').next().unwrap_or_default().trim();
+        let mut reason = error.message().replace('\n', ", ");
+        if !key.is_empty() && !reason.contains(key) && !key.starts_with('#') {
+            reason = format!("{key}: {reason}");
+        }
+        ConfigError::Syntax {
+            path: path.to_path_buf(),
+            line,
+            reason,
+        }
+    })
+}
