@@ -5,6 +5,7 @@
 //! the customer's control channel. No rule is decided here.
 
 pub mod broker;
+pub mod device;
 
 pub mod directory;
 pub mod enrolments;
