@@ -1,11 +1,13 @@
 //! A running Warifu operator or device, and the commands around it.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod export;
 pub mod output;
+pub mod roles;
 pub mod run;
 pub mod secrets;
 pub mod store;

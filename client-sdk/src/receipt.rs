@@ -1,0 +1,209 @@
+//! Whether a block is this login: verification by a relying party with a key that it pinned.
+//!
+//! Decides protocol rule 6's second half, the login service's own look at the block, and the same
+//! years later as evidence. Keys come from the verifier's pins only, never from what is verified:
+//! a header's `kid` must match the pinned key, it never chooses one. Restrict blocks, votes and
+//! anything that an operator signed with its identity key are never taken for a login. Never asks
+//! anyone, never reads a clock.
+
+use warifu_consensus::block::{Block, BlockError, Class, Kind, thumbprint};
+use warifu_consensus::encoding::{EncodingError, Hash, parse_b64};
+use warifu_consensus::party::Sub;
+use warifu_consensus::signature::verify_strict;
+use warifu_consensus::time::{Time, TimeError, check_lifetime, check_times};
+
+/// Longest compact JWT that is looked at, in bytes: a signing input, a dot and 86 characters.
+pub const MAX_COMPACT: usize = warifu_consensus::block::MAX_INPUT + 87;
+
+/// What the verifier knows by itself before it looks at a block.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Expected {
+    /// The ledger's origin, from the verifier's own configuration.
+    pub iss: String,
+    /// The relying party: the verifier's own name.
+    pub aud: String,
+    /// The customer's pinned account.
+    pub account: Sub,
+    /// The customer's pinned account key: 32-byte Ed25519 public key.
+    pub account_key: [u8; 32],
+    /// This session's challenge.
+    pub nonce: String,
+    /// What was asked for.
+    pub kind: Kind,
+}
+
+/// At which time a block must hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Moment {
+    /// Now, by the verifier's clock, to let someone in: `exp` is enforced, and `iat` may lie at
+    /// most 30 s ahead.
+    Live(Time),
+    /// At the block's own `iat`, as evidence later: `exp` limits admission, not proof.
+    Evidence,
+}
+
+/// A block that verified.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VerifiedLogin {
+    /// The block; everything in its claims is agreed by all three parties.
+    pub block: Block,
+    /// The account key's signature, 64 bytes.
+    pub signature: [u8; 64],
+}
+
+impl VerifiedLogin {
+    /// Distance from genesis.
+    #[must_use]
+    pub fn height(&self) -> u64 {
+        self.block.claims().height
+    }
+
+    /// The block's hash.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        self.block.hash()
+    }
+}
+
+/// Why a text is not the expected login.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ReceiptError {
+    /// Longer than any block.
+    #[error("block has {found} bytes, at most {MAX_COMPACT} allowed")]
+    TooLong {
+        /// Bytes found.
+        found: usize,
+    },
+    /// Not `header.payload.signature`.
+    #[error("block has {found} parts, expected 3")]
+    Parts {
+        /// Parts found.
+        found: usize,
+    },
+    /// The signature's text is not 64 bytes of canonical base64url.
+    #[error("block's signature: {0}")]
+    Signature(EncodingError),
+    /// Header or claims are not a block's: other `alg`, other `typ`, not canonical.
+    #[error("block: {0}")]
+    Block(#[from] BlockError),
+    /// The block is of a class that only the operators sign.
+    #[error("block is a `{found}`, which only the operators sign, expected `{expected}`")]
+    Class {
+        /// The kind found.
+        found: Kind,
+        /// The kind asked for.
+        expected: Kind,
+    },
+    /// The verifier expects a kind that nobody asks a customer for.
+    #[error("`{kind}` is never asked of a customer")]
+    NeverAsked {
+        /// The kind expected.
+        kind: Kind,
+    },
+    /// The header names another key than the pinned one.
+    #[error("block's kid is {found}, expected {expected}, the pinned key's")]
+    Kid {
+        /// The thumbprint found.
+        found: String,
+        /// The pinned key's.
+        expected: String,
+    },
+    /// The signature does not verify strictly under the pinned account key.
+    #[error("block's signature does not verify under the pinned account key")]
+    Proof,
+    /// A claim is not the expected one.
+    #[error("block's {claim} is {found}, expected {expected}")]
+    Claim {
+        /// Its name.
+        claim: &'static str,
+        /// The value found.
+        found: String,
+        /// The verifier's own.
+        expected: String,
+    },
+    /// Its time is over, not yet, or longer than the ledger allows.
+    #[error("block: {0}")]
+    Time(#[from] TimeError),
+}
+
+/// Verifies that `compact` (JWS compact serialisation, RFC 7515 §3.1) is exactly the expected
+/// login: one canonical text, fixed `alg` and `typ`, `kid` and signature of the pinned account
+/// key, and `iss`, `sub`, `aud`, `nonce`, `kind` equal to the verifier's own values.
+///
+/// Single use of the nonce is the caller's: [`crate::login_service`] keeps it by moving the session.
+///
+/// # Errors
+/// [`ReceiptError`] with found and expected.
+pub fn verify_login(
+    compact: &str,
+    expected: &Expected,
+    moment: Moment,
+) -> Result<VerifiedLogin, ReceiptError> {
+    if !expected.kind.is_asked() {
+        return Err(ReceiptError::NeverAsked {
+            kind: expected.kind,
+        });
+    }
+    let (block, signature) = split(compact)?;
+    let claims = block.claims();
+    let (Class::Admit, Some(kid)) = (claims.kind.class(), block.kid()) else {
+        return Err(ReceiptError::Class {
+            found: claims.kind,
+            expected: expected.kind,
+        });
+    };
+    let pinned_kid = thumbprint(&expected.account_key);
+    if kid != pinned_kid {
+        return Err(ReceiptError::Kid {
+            found: kid.to_owned(),
+            expected: pinned_kid,
+        });
+    }
+    verify_strict(&expected.account_key, block.input().as_bytes(), &signature)
+        .map_err(|_| ReceiptError::Proof)?;
+    check_claims(&block, expected)?;
+    match moment {
+        Moment::Live(now) => check_times(now, claims.iat, claims.exp)?,
+        Moment::Evidence => check_lifetime(claims.iat, claims.exp)?,
+    }
+    Ok(VerifiedLogin { block, signature })
+}
+
+fn split(compact: &str) -> Result<(Block, [u8; 64]), ReceiptError> {
+    let found = compact.len();
+    if found > MAX_COMPACT {
+        return Err(ReceiptError::TooLong { found });
+    }
+    let found = compact.split('.').count();
+    let (3, Some((input, signature))) = (found, compact.rsplit_once('.')) else {
+        return Err(ReceiptError::Parts { found });
+    };
+    let signature = parse_b64(signature).map_err(ReceiptError::Signature)?;
+    Ok((Block::parse(input)?, signature))
+}
+
+fn check_claims(block: &Block, expected: &Expected) -> Result<(), ReceiptError> {
+    let claims = block.claims();
+    let account = expected.account.to_string();
+    let pairs = [
+        ("iss", claims.iss.clone(), &expected.iss),
+        ("sub", claims.sub.to_string(), &account),
+        ("aud", claims.aud.clone(), &expected.aud),
+        ("nonce", claims.nonce.clone(), &expected.nonce),
+        (
+            "kind",
+            claims.kind.name().to_owned(),
+            &expected.kind.name().to_owned(),
+        ),
+    ];
+    for (claim, found, expected) in pairs {
+        if found != *expected {
+            return Err(ReceiptError::Claim {
+                claim,
+                found,
+                expected: expected.clone(),
+            });
+        }
+    }
+    Ok(())
+}

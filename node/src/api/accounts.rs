@@ -1,0 +1,143 @@
+//! `/v1/accounts/{account}`: status, history, last login, freeze, unfreeze.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use warifu_client_sdk::login_service::api::{
+    AccountAnswer, BeginUnfreeze, DEFAULT_PAGE, FreezeAnswer, HistoryAnswer, HistoryEntry, Jwk,
+    LastLoginAnswer, MAX_PAGE, OpenEnrolment,
+};
+use warifu_consensus::block::Kind;
+use warifu_consensus::body::Body;
+
+use super::Api;
+use super::auth::Authenticated;
+use super::desk::{Desk, Entry, Frozen};
+use super::logins;
+use super::problem::Refused;
+use super::read::{InAccount, Json, Numbers, malformed};
+use crate::secrets::Scope;
+
+/// Pages that a search for the last login looks through, so that one request is bounded.
+const SEARCHED_PAGES: u64 = 20;
+
+pub(super) async fn show<D: Desk>(
+    State(api): State<Api<D>>,
+    caller: Authenticated,
+    InAccount(account): InAccount,
+) -> Result<axum::Json<AccountAnswer>, Refused> {
+    caller.require(Scope::History)?;
+    let state = api.desk().account(account).await?;
+    Ok(axum::Json(AccountAnswer {
+        account,
+        status: state.status.into(),
+        height: state.head.height,
+        head: state.head.hash,
+        jwk: Jwk::of(&state.account_key),
+    }))
+}
+
+pub(super) async fn history<D: Desk>(
+    State(api): State<Api<D>>,
+    caller: Authenticated,
+    InAccount(account): InAccount,
+    mut query: Numbers,
+) -> Result<axum::Json<HistoryAnswer>, Refused> {
+    caller.require(Scope::History)?;
+    let before = query.take("before");
+    let limit = query.take("limit").unwrap_or(DEFAULT_PAGE);
+    query.end()?;
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(malformed(format!(
+            "limit is {limit}, expected 1 to {MAX_PAGE}"
+        )));
+    }
+    let entries = api.desk().history(account, before, limit).await?;
+    let blocks: Vec<HistoryEntry> = entries.into_iter().map(entry).collect();
+    let next = blocks.last().map(|last| last.height).filter(|h| *h > 0);
+    Ok(axum::Json(HistoryAnswer { blocks, next }))
+}
+
+pub(super) async fn last_login<D: Desk>(
+    State(api): State<Api<D>>,
+    caller: Authenticated,
+    InAccount(account): InAccount,
+) -> Result<axum::Json<LastLoginAnswer>, Refused> {
+    caller.require(Scope::History)?;
+    let mut searched_to = api.desk().account(account).await?.head.height;
+    let mut before = None;
+    for _ in 0..SEARCHED_PAGES {
+        let entries = api.desk().history(account, before, MAX_PAGE).await?;
+        for found in entries {
+            let claims = found.sealed.block.claims();
+            searched_to = claims.height;
+            if claims.kind == Kind::Login {
+                return Ok(axum::Json(LastLoginAnswer {
+                    login: Some(entry(found)),
+                    searched_to,
+                }));
+            }
+        }
+        // No progress means no more blocks.
+        if searched_to == 0 || before == Some(searched_to) {
+            break;
+        }
+        before = Some(searched_to);
+    }
+    Ok(axum::Json(LastLoginAnswer {
+        login: None,
+        searched_to,
+    }))
+}
+
+pub(super) async fn freeze<D: Desk>(
+    State(api): State<Api<D>>,
+    caller: Authenticated,
+    InAccount(account): InAccount,
+    Json(OpenEnrolment {}): Json<OpenEnrolment>,
+) -> Result<Response, Refused> {
+    caller.require(Scope::Freeze)?;
+    Ok(match api.desk().freeze(account).await? {
+        Frozen::Sealed(sealed) => {
+            let answer = FreezeAnswer::Frozen {
+                height: sealed.block.claims().height,
+                hash: sealed.block.hash(),
+                receipt: sealed.to_json(),
+            };
+            (StatusCode::OK, axum::Json(answer)).into_response()
+        }
+        Frozen::Wanted => {
+            (StatusCode::ACCEPTED, axum::Json(FreezeAnswer::Pending)).into_response()
+        }
+    })
+}
+
+pub(super) async fn unfreeze<D: Desk>(
+    State(api): State<Api<D>>,
+    caller: Authenticated,
+    InAccount(account): InAccount,
+    Json(request): Json<BeginUnfreeze>,
+) -> Result<Response, Refused> {
+    caller.require(Scope::Desk)?;
+    let body = Body {
+        channel: request.channel,
+        address: request.address,
+        details: Vec::new(),
+        reference: Some(request.reference),
+    };
+    logins::open(&api, &caller, account, Kind::Unfreeze, request.nonce, body).await
+}
+
+fn entry(entry: Entry) -> HistoryEntry {
+    let block = &entry.sealed.block;
+    let claims = block.claims();
+    HistoryEntry {
+        height: claims.height,
+        kind: claims.kind.name().to_owned(),
+        aud: claims.aud.clone(),
+        time: claims.iat,
+        hash: block.hash(),
+        receipt: entry.sealed.to_json(),
+        body: entry.body.map(Into::into),
+    }
+}

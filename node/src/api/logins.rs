@@ -1,0 +1,130 @@
+//! `/v1/logins`: begin, watch, cancel.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use warifu_client_sdk::login_service::api::{
+    Asked, BeginLogin, Jwk, LoginAnswer, LoginBegun, login_id_text,
+};
+use warifu_client_sdk::login_service::problem::ProblemKind;
+use warifu_consensus::agree::Outcome;
+use warifu_consensus::block::{Claims, Kind};
+use warifu_consensus::body::Body;
+use warifu_consensus::party::Sub;
+
+use super::Api;
+use super::auth::Authenticated;
+use super::desk::{BeginRequest, Desk, LoginState};
+use super::problem::Refused;
+use super::read::{InLogin, Json, Numbers, malformed};
+use crate::secrets::Scope;
+
+pub(super) async fn begin<D: Desk>(
+    State(api): State<Api<D>>,
+    caller: Authenticated,
+    Json(request): Json<BeginLogin>,
+) -> Result<Response, Refused> {
+    caller.require(Scope::Login)?;
+    if request.kind == Asked::Unfreeze {
+        caller.require(Scope::Desk)?;
+    }
+    let body = request.body();
+    open(
+        &api,
+        &caller,
+        request.account,
+        request.kind.into(),
+        request.nonce,
+        body,
+    )
+    .await
+}
+
+/// Begins anything that a customer is asked for.
+pub(super) async fn open<D: Desk>(
+    api: &Api<D>,
+    caller: &Authenticated,
+    account: Sub,
+    kind: Kind,
+    nonce: String,
+    body: Body,
+) -> Result<Response, Refused> {
+    body.validate()
+        .map_err(|error| malformed(error.to_string()))?;
+    Claims::check_texts(caller.aud(), &nonce).map_err(|error| malformed(error.to_string()))?;
+    match (kind, &body.reference) {
+        (Kind::Unfreeze, None) => {
+            return Err(malformed(
+                "unfreeze has no reference, expected that of the re-identification",
+            ));
+        }
+        (Kind::Login | Kind::Approve | Kind::Change, Some(_)) => {
+            return Err(malformed(format!("{kind} has a reference, expected none")));
+        }
+        _ => {}
+    }
+    caller.keep_pace(api.pace())?;
+    let request = BeginRequest { kind, nonce, body };
+    let began = api
+        .desk()
+        .begin(caller.name(), caller.aud(), account, request)
+        .await?;
+    let begun = LoginBegun {
+        id: login_id_text(began.id),
+        number: format!("{:02}", began.number),
+        expires_in: began.exp.saturating_sub(api.desk().now().seconds()),
+    };
+    Ok((StatusCode::CREATED, axum::Json(begun)).into_response())
+}
+
+pub(super) async fn watch<D: Desk>(
+    State(api): State<Api<D>>,
+    caller: Authenticated,
+    InLogin(id): InLogin,
+    mut query: Numbers,
+) -> Result<axum::Json<LoginAnswer>, Refused> {
+    caller.require(Scope::Login)?;
+    let wait = query.take_wait();
+    query.end()?;
+    let _held = api.hold(wait)?;
+    let state = api.desk().login(caller.name(), id, wait).await?;
+    answer(&api, state).map(axum::Json)
+}
+
+fn answer<D: Desk>(api: &Api<D>, state: LoginState) -> Result<LoginAnswer, Refused> {
+    let (outcome, account_key) = match state {
+        LoginState::Pending { exp } => {
+            let expires_in = exp.saturating_sub(api.desk().now().seconds());
+            return Ok(LoginAnswer::Pending { expires_in });
+        }
+        LoginState::Ended {
+            outcome,
+            account_key,
+        } => (outcome, account_key),
+    };
+    Ok(match outcome {
+        Outcome::Admitted(sealed) => LoginAnswer::Admitted {
+            block: sealed.compact().ok_or_else(|| {
+                tracing::error!(hash = %sealed.block.hash(), "admitted block is no admit block");
+                Refused::new(ProblemKind::Internal, "admitted block is no admit block")
+            })?,
+            receipt: sealed.to_json(),
+            jwk: Jwk::of(&account_key),
+        },
+        Outcome::Refused { by, reason } => LoginAnswer::Refused {
+            by: by.into(),
+            reason: reason.to_string(),
+        },
+        Outcome::Expired => LoginAnswer::Expired,
+    })
+}
+
+pub(super) async fn cancel<D: Desk>(
+    State(api): State<Api<D>>,
+    caller: Authenticated,
+    InLogin(id): InLogin,
+) -> Result<StatusCode, Refused> {
+    caller.require(Scope::Login)?;
+    api.desk().cancel(caller.name(), id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
