@@ -36,8 +36,14 @@ pub struct Session {
 }
 
 enum Work {
-    Message { peer: [u8; 32], message: EnrolMessage },
-    Confirm { session: [u8; 32], digits: SixDigits },
+    Message {
+        peer: [u8; 32],
+        message: EnrolMessage,
+    },
+    Confirm {
+        session: [u8; 32],
+        digits: SixDigits,
+    },
     Tick,
 }
 
@@ -68,7 +74,11 @@ impl<M: Machine> Enrolments<M> {
             founding: Mutex::default(),
             on_founded,
         });
-        let task = Task { shared: Arc::clone(&shared), machines: HashMap::new(), used: None };
+        let task = Task {
+            shared: Arc::clone(&shared),
+            machines: HashMap::new(),
+            used: None,
+        };
         operator.signing().spawn(task.run(work));
         let ticker = inbox.clone();
         operator.signing().spawn(async move {
@@ -119,12 +129,18 @@ impl<M: Machine> Enrolments<M> {
 
     /// Broker: the customer typed these digits.
     pub fn confirm(&self, session: [u8; 32], digits: SixDigits) -> bool {
-        self.inbox.try_send(Work::Confirm { session, digits }).is_ok()
+        self.inbox
+            .try_send(Work::Confirm { session, digits })
+            .is_ok()
     }
 
     /// A message about an enrolment; dropped when too many wait.
     pub fn message(&self, peer: [u8; 32], message: EnrolMessage) {
-        if self.inbox.try_send(Work::Message { peer, message }).is_err() {
+        if self
+            .inbox
+            .try_send(Work::Message { peer, message })
+            .is_err()
+        {
             tracing::warn!("enrolment message dropped, too many wait");
         }
     }
@@ -220,8 +236,10 @@ impl<M: Machine> Task<M> {
     async fn hello(&mut self, peer: [u8; 32], hello: &Hello) -> Result<(), KeeperError> {
         let operator = Arc::clone(&self.shared.operator);
         let refused = |reason: &str| {
-            let message =
-                EnrolMessage::Ended { session: hello.session, reason: reason.to_owned() };
+            let message = EnrolMessage::Ended {
+                session: hello.session,
+                reason: reason.to_owned(),
+            };
             if let Ok(frame) = Message::Enrol(Box::new(message)).to_frame() {
                 operator.lines.send_to(peer, frame);
             }
@@ -253,7 +271,10 @@ impl<M: Machine> Task<M> {
             }
         };
         self.keeper()
-            .append_own(&NodeRecord::SessionUsed { session: hello.session, device: peer })
+            .append_own(&NodeRecord::SessionUsed {
+                session: hello.session,
+                device: peer,
+            })
             .await?;
         let key = Arc::clone(&operator.key);
         match Enrolment::of_broker(&ticket, hello, key, &mut os_entropy()?) {
@@ -284,17 +305,14 @@ impl<M: Machine> Task<M> {
         }
         let now = (operator.clock)();
         let key = Arc::clone(&operator.key);
-        let begun = Enrolment::of_trust_operator(
-            &operator.ledger,
-            message,
-            key,
-            now,
-            &mut os_entropy()?,
-        );
+        let begun =
+            Enrolment::of_trust_operator(&operator.ledger, message, key, now, &mut os_entropy()?);
         match begun {
             Ok((machine, outputs)) => {
                 let device = *machine.device();
-                self.keeper().append_own(&NodeRecord::SessionUsed { session, device }).await?;
+                self.keeper()
+                    .append_own(&NodeRecord::SessionUsed { session, device })
+                    .await?;
                 self.used()?.insert(session);
                 operator.directory.enrolling(device);
                 self.machines.insert(session, machine);
@@ -311,7 +329,9 @@ impl<M: Machine> Task<M> {
     fn tell_others(&self, message: &EnrolMessage) {
         let operator = &self.shared.operator;
         if let (Some(peer), Ok(frame)) = (
-            operator.directory.peer(&Sub::ZERO, operator.directory.other()),
+            operator
+                .directory
+                .peer(&Sub::ZERO, operator.directory.other()),
             Message::Enrol(Box::new(message.clone())).to_frame(),
         ) {
             operator.lines.send_to(peer, frame);
@@ -368,10 +388,20 @@ impl<M: Machine> Task<M> {
                         operator.lines.send_to(peer, frame);
                     }
                 }
-                EnrolOutput::KeepShare { sub, share, content_key } => {
+                EnrolOutput::KeepShare {
+                    sub,
+                    share,
+                    content_key,
+                } => {
                     lock(&self.shared.founding).insert(session, sub);
-                    self.keeper().append_own(&NodeRecord::SharePending { sub }).await?;
-                    let secrets = Secrets { share: Some(*share), content_key, identity: None };
+                    self.keeper()
+                        .append_own(&NodeRecord::SharePending { sub })
+                        .await?;
+                    let secrets = Secrets {
+                        share: Some(*share),
+                        content_key,
+                        identity: None,
+                    };
                     self.keeper().keep_secrets(&sub, &secrets).await?;
                 }
                 EnrolOutput::Ready => self.state(&session, EnrolmentState::Digits),
@@ -381,7 +411,11 @@ impl<M: Machine> Task<M> {
                     }
                 }
                 EnrolOutput::Founded(founding) => self.founded(session, *founding).await?,
-                EnrolOutput::Failed { culprit, reason, kept } => {
+                EnrolOutput::Failed {
+                    culprit,
+                    reason,
+                    kept,
+                } => {
                     tracing::warn!(?culprit, %reason, "enrolment failed");
                     if let Some(sub) = kept {
                         self.keeper().forget(&sub).await?;
