@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod export;
 pub mod output;
 pub mod roles;
 pub mod run;
