@@ -1,8 +1,17 @@
-//! The device's side and the login service's side of Warifu.
+//! What a party's program needs to take part in a Warifu ledger.
+//!
+//! Feature `device`: the libp2p wire ([`transport`]), the durable store ([`store`]), the runtime
+//! that performs what the machines of `warifu-consensus` decide ([`runtime`]), and the device
+//! itself ([`device`]). Feature `login-service`: HTTP only, no libp2p ([`login_service`]).
+//! [`receipt`] verifies a login with a pinned key and needs neither.
 
+#[cfg(feature = "device")]
+pub mod device;
 #[cfg(feature = "login-service")]
 pub mod login_service;
 pub mod receipt;
+#[cfg(feature = "device")]
+pub mod runtime;
 #[cfg(feature = "device")]
 pub mod store;
 #[cfg(feature = "device")]

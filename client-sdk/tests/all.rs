@@ -1,10 +1,10 @@
-//! The client SDK's integration tests, in one binary.
+//! The one integration binary of this crate.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking, also outside of test functions"
+    reason = "a test fails by panicking; clippy exempts only the test functions themselves"
 )]
 
 #[cfg(feature = "device")]

@@ -187,9 +187,8 @@ impl ConnectionHandler for LineHandler {
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::ToBehaviour>> {
-        // What was queued before the close goes out if the stream takes it at once.
         if let Phase::Running(line, ends) = &mut self.phase {
-            line.write_last(ends, cx);
+            line.finish(ends, cx);
         }
         self.phase = Phase::Ended;
         Poll::Ready(None)

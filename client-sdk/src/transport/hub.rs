@@ -33,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// The task's state.
 pub(super) struct Hub {
-    swarm: Swarm<Gate>,
+    pub(super) swarm: Swarm<Gate>,
     shared: Arc<Shared>,
     limits: Arc<Limits>,
     own: [u8; 32],
@@ -206,7 +206,7 @@ impl Hub {
         }
     }
 
-    fn on_swarm_event(&mut self, event: SwarmEvent<Told>) {
+    pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<Told>) {
         let now = Instant::now();
         match event {
             SwarmEvent::Behaviour(told) => self.on_told(told, now),

@@ -147,10 +147,12 @@ impl Line {
         cx: &mut Context<'_>,
     ) -> Poll<DownReason> {
         let now = Instant::now();
-        if let Err(reason) = self
-            .read(ends, now, cx)
-            .and_then(|()| self.write(ends, now, cx))
-        {
+        match self.read(ends, now, cx) {
+            Ok(Read::More) => cx.waker().wake_by_ref(),
+            Ok(Read::All) => {}
+            Err(reason) => return Poll::Ready(reason),
+        }
+        if let Err(reason) = self.write(ends, now, cx) {
             return Poll::Ready(reason);
         }
         loop {
@@ -192,10 +194,15 @@ impl Line {
             .min_by_key(|(at, _)| *at)
     }
 
-    fn read(&mut self, ends: &Ends, now: Instant, cx: &mut Context<'_>) -> Result<(), DownReason> {
+    fn read(
+        &mut self,
+        ends: &Ends,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Result<Read, DownReason> {
         if self.stalled {
             match ends.inbox.room(ends.peer, ends.session, cx) {
-                Room::Full => return Ok(()),
+                Room::Full => return Ok(Read::All),
                 Room::Gone => return Err(DownReason::Replaced),
                 Room::Free => {
                     self.stalled = false;
@@ -207,7 +214,7 @@ impl Line {
         let mut bytes = [0u8; READ_BYTES];
         for _ in 0..ROUNDS {
             let read = match Pin::new(&mut self.stream).poll_read(cx, &mut bytes) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return Ok(Read::All),
                 Poll::Ready(Ok(0) | Err(_)) => return Err(DownReason::Closed),
                 Poll::Ready(Ok(read)) => bytes.get(..read).unwrap_or_default(),
             };
@@ -231,13 +238,12 @@ impl Line {
                     self.stalled = true;
                     self.frame_since = None;
                     self.completed = Vec::new();
-                    cx.waker().wake_by_ref();
-                    return Ok(());
+                    // Once more, to ask for being woken when there is room.
+                    return Ok(Read::More);
                 }
             }
         }
-        cx.waker().wake_by_ref();
-        Ok(())
+        Ok(Read::More)
     }
 
     fn write(&mut self, ends: &Ends, now: Instant, cx: &mut Context<'_>) -> Result<(), DownReason> {
@@ -271,14 +277,16 @@ impl Line {
         self.flush(now, cx)
     }
 
-    /// Writes what is queued as far as the stream takes it at once; the line is not used again.
-    pub(super) fn write_last(&mut self, ends: &Ends, cx: &mut Context<'_>) {
-        let closed = self.write(ends, Instant::now(), cx).is_err();
-        tracing::trace!(
-            closed,
-            queued = self.write.len(),
-            "line written a last time"
-        );
+    /// Reads what has arrived and writes what is queued as far as the stream goes at once: a
+    /// connection's end overtakes the last frames. The line is not used again.
+    pub(super) fn finish(&mut self, ends: &Ends, cx: &mut Context<'_>) {
+        let now = Instant::now();
+        let written = self.write(ends, now, cx).is_ok();
+        let mut read = self.read(ends, now, cx);
+        while let Ok(Read::More) = read {
+            read = self.read(ends, now, cx);
+        }
+        tracing::trace!(written, left = self.write.len(), "line finished");
     }
 
     fn flush(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), DownReason> {
@@ -302,6 +310,12 @@ impl Line {
         }
         Ok(())
     }
+}
+
+/// Whether a read stopped because nothing more was there, or to let others have their turn.
+enum Read {
+    All,
+    More,
 }
 
 /// What a line does when nobody makes it.

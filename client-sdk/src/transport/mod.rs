@@ -16,6 +16,7 @@
 //! | `session` | which of a peer's connections is the session |
 //! | `redial` | when and where to dial again |
 //! | `handler`, `line`, `frame` | one connection: its stream, its frames, its death |
+//! | `muxer` | how much a peer may send before it is read |
 //! | `inbox`, `outbox` | bounded queues between lines and the node |
 //! | `hub` | the task that joins them |
 
@@ -28,6 +29,7 @@ mod identity;
 mod inbox;
 pub mod limits;
 mod line;
+mod muxer;
 mod outbox;
 mod redial;
 mod session;
@@ -315,6 +317,8 @@ impl Shared {
     }
 
     fn take_listeners(&self) -> Vec<ListenerId> {
+        let addresses = self.listeners.write();
+        addresses.unwrap_or_else(PoisonError::into_inner).clear();
         let ids = self.listener_ids.lock();
         std::mem::take(&mut *ids.unwrap_or_else(PoisonError::into_inner))
     }

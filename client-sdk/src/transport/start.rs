@@ -8,13 +8,14 @@ use std::sync::{Arc, PoisonError};
 use libp2p::core::transport::ListenerId;
 use libp2p::core::upgrade::Version;
 use libp2p::swarm::{self, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, Transport, noise, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, Swarm, Transport, noise, tcp};
 
 use futures::StreamExt;
 
 use super::gate::Gate;
 use super::hub::Hub;
-use super::limits::{Limits, MAX_NEGOTIATING, MAX_STREAMS};
+use super::limits::{Limits, MAX_NEGOTIATING};
+use super::muxer::BoundedYamux;
 use super::{IdentityError, NetworkOptions, Shared, identity};
 
 /// Why a network did not start.
@@ -66,11 +67,12 @@ pub(super) async fn start(options: NetworkOptions) -> Result<Arc<Shared>, Transp
     getrandom::fill(&mut instance).map_err(|_| TransportError::Random)?;
     let shared = Arc::new(Shared::new(limits));
     let gate = Gate::new(own, admission, shared.limits.clone());
-    let mut swarm = build(&identity, gate, &shared.limits)?;
+    let swarm = build(&identity, gate, &shared.limits)?;
+    let mut hub = Hub::new(swarm, shared.clone(), own, instance);
     for address in listen {
-        bind(&mut swarm, address, &shared).await?;
+        bind(&mut hub, address, &shared).await?;
     }
-    tokio::spawn(Hub::new(swarm, shared.clone(), own, instance).run());
+    tokio::spawn(hub.run());
     Ok(shared)
 }
 
@@ -94,12 +96,10 @@ fn build(
     let noise = noise::Config::new(&keypair).map_err(|error| TransportError::Noise {
         detail: error.to_string(),
     })?;
-    let mut yamux = yamux::Config::default();
-    yamux.set_max_num_streams(MAX_STREAMS);
     let transport = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
-        .multiplex(yamux)
+        .multiplex(BoundedYamux)
         .timeout(limits.handshake)
         .boxed();
     let config = swarm::Config::with_tokio_executor()
@@ -109,39 +109,36 @@ fn build(
     Ok(Swarm::new(transport, gate, own, config))
 }
 
-async fn bind(
-    swarm: &mut Swarm<Gate>,
-    address: Multiaddr,
-    shared: &Shared,
-) -> Result<(), TransportError> {
+async fn bind(hub: &mut Hub, address: Multiaddr, shared: &Shared) -> Result<(), TransportError> {
     let failed = |detail: String| TransportError::Listen {
         address: address.clone(),
         detail,
     };
-    let wanted: ListenerId = swarm
+    let wanted: ListenerId = hub
+        .swarm
         .listen_on(address.clone())
         .map_err(|error| failed(error.to_string()))?;
     let bound = async {
         loop {
-            match swarm.select_next_some().await {
-                SwarmEvent::NewListenAddr {
-                    listener_id,
-                    address,
-                } => {
-                    shared.listening(address);
-                    if listener_id == wanted {
-                        return Ok(());
-                    }
+            let event = hub.swarm.select_next_some().await;
+            let outcome = match &event {
+                SwarmEvent::NewListenAddr { listener_id, .. } if *listener_id == wanted => {
+                    Some(Ok(()))
                 }
                 SwarmEvent::ListenerClosed {
                     listener_id,
                     reason,
                     ..
-                } if listener_id == wanted => {
-                    let detail = reason.err().map_or("closed".to_owned(), |e| e.to_string());
-                    return Err(failed(detail));
+                } if *listener_id == wanted => {
+                    let detail = reason.as_ref().err().map(ToString::to_string);
+                    Some(Err(failed(detail.unwrap_or_else(|| "closed".to_owned()))))
                 }
-                _ => {}
+                _ => None,
+            };
+            // Peers may already come in at an address bound before this one.
+            hub.on_swarm_event(event);
+            if let Some(outcome) = outcome {
+                return outcome;
             }
         }
     };

@@ -670,7 +670,7 @@ impl Device {
             None => self.state.base.head().map_or(0, |h| h.height),
         };
         let held = HeldWord {
-            word: word,
+            word,
             proposal: proposal.clone(),
             above,
         };
@@ -679,7 +679,7 @@ impl Device {
             turn.send(
                 role,
                 Agree::Word {
-                    word: word,
+                    word,
                     proposal: proposal.clone(),
                 },
             );

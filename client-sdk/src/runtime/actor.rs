@@ -1,0 +1,208 @@
+//! One account's task: takes inputs one at a time, performs outputs in order.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+use warifu_consensus::{
+    agree::{Input, Output, Record},
+    encoding::Hash,
+    party::{Role, Sub},
+    time::Time,
+    wire::{Agree, MAX_BLOCKS_BYTES, Message, SaltBytes},
+};
+
+use super::{KeeperError, Machine, accounts::Shared, os_entropy};
+use crate::store::{Space, Store};
+
+/// How long a machine with nothing to do stays in RAM.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// What comes into an actor's inbox.
+pub(super) enum Command<M> {
+    /// An input; `line` names the session that it came in, and a dead session's input is dropped.
+    Input {
+        input: Input,
+        line: Option<(Role, u64)>,
+    },
+    /// A question about the machine, answered between inputs, or something that only this party's
+    /// kind of machine can do; outputs are performed.
+    With(Box<dyn FnOnce(&mut M, Time) -> Vec<Output> + Send>),
+}
+
+pub(super) struct Actor<M: Machine, S: Store> {
+    pub(super) sub: Sub,
+    pub(super) shared: Arc<Shared<M, S>>,
+    pub(super) inbox: mpsc::Receiver<Command<M>>,
+}
+
+/// Records and salts that must be durable before the next visible output.
+#[derive(Default)]
+struct Pending {
+    records: Vec<Record>,
+    salts: Vec<(Hash, SaltBytes)>,
+}
+
+impl<M: Machine, S: Store> Actor<M, S> {
+    pub(super) async fn run(mut self) {
+        let outcome = self.live().await;
+        if let Err(error) = outcome {
+            self.shared.fail(&self.sub, &error);
+        }
+    }
+
+    async fn live(&mut self) -> Result<(), KeeperError> {
+        let Some(mut machine) = self.recover()? else {
+            self.shared.retire_unknown(&self.sub, &mut self.inbox).await;
+            return Ok(());
+        };
+        for role in Role::ALL {
+            if self.shared.lines.session(&self.sub, role).is_some() {
+                self.step(&mut machine, Input::LineUp(role)).await?;
+            }
+        }
+        loop {
+            let wait = self.wait(&machine);
+            let command = tokio::time::timeout(wait, self.inbox.recv()).await;
+            if self.shared.is_stopped() {
+                return Ok(());
+            }
+            match command {
+                Ok(None) => return Ok(()),
+                Ok(Some(Command::Input { input, line })) => {
+                    if line.is_some_and(|(role, session)| {
+                        !self.shared.is_current(&self.sub, role, session)
+                    }) {
+                        continue;
+                    }
+                    self.step(&mut machine, input).await?;
+                }
+                Ok(Some(Command::With(act))) => {
+                    let now = (self.shared.clock)();
+                    let outputs = act(&mut machine, now);
+                    self.perform(outputs).await?;
+                    self.after(&machine);
+                }
+                Err(_) => {
+                    let due = machine
+                        .deadline()
+                        .is_some_and(|at| at <= (self.shared.clock)());
+                    if due {
+                        self.step(&mut machine, Input::Tick).await?;
+                    } else if machine.is_idle() && self.shared.retire(&self.sub, &self.inbox) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn recover(&self) -> Result<Option<M>, KeeperError> {
+        let records = self.shared.keeper.records(&self.sub)?;
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let secrets = self.shared.keeper.secrets(&self.sub)?;
+        self.shared
+            .recover
+            .recover(records, secrets)
+            .map_err(|reason| KeeperError::Fold {
+                sub: self.sub,
+                reason,
+            })
+    }
+
+    fn wait(&self, machine: &M) -> Duration {
+        let now = (self.shared.clock)();
+        let due = machine
+            .deadline()
+            .map(|at| Duration::from_millis(at.0.saturating_sub(now.0)));
+        // One millisecond more, so that a tick is never early.
+        due.map_or(IDLE, |d| {
+            d.saturating_add(Duration::from_millis(1)).min(IDLE)
+        })
+    }
+
+    async fn step(&self, machine: &mut M, input: Input) -> Result<(), KeeperError> {
+        let now = (self.shared.clock)();
+        let outputs = match self.shared.keeper.space() {
+            Space::NearlyFull => machine.when_nearly_full(&input),
+            Space::Plenty => None,
+        };
+        let outputs = match outputs {
+            Some(outputs) => outputs,
+            None => machine.handle(now, input, &mut os_entropy()?),
+        };
+        self.perform(outputs).await?;
+        self.after(machine);
+        Ok(())
+    }
+
+    fn after(&self, machine: &M) {
+        let wanted = machine.wants_trust_operator((self.shared.clock)());
+        self.shared
+            .lines
+            .want(&self.sub, Role::TrustOperator, wanted);
+    }
+
+    async fn perform(&self, outputs: Vec<Output>) -> Result<(), KeeperError> {
+        let mut pending = Pending::default();
+        for output in outputs {
+            match output {
+                Output::Store(record) => pending.records.push(record),
+                Output::KeepSalt { hash, salt } => pending.salts.push((hash, salt)),
+                Output::ForgetShare => {
+                    self.settle(&mut pending).await?;
+                    self.shared.keeper.forget(&self.sub).await?;
+                }
+                Output::Send { to, agree } => {
+                    self.settle(&mut pending).await?;
+                    self.send(to, agree);
+                }
+                Output::SendBlocks { to, from, until } => {
+                    self.settle(&mut pending).await?;
+                    let sealed =
+                        self.shared
+                            .keeper
+                            .blocks(&self.sub, from, until, MAX_BLOCKS_BYTES)?;
+                    self.send(to, Agree::Blocks { sealed });
+                }
+                Output::Tell(event) => {
+                    self.settle(&mut pending).await?;
+                    self.shared.watch.event(&self.sub, event);
+                }
+            }
+        }
+        self.settle(&mut pending).await
+    }
+
+    /// Durable before visible. Journal and vault sync side by side: nothing leaves before both.
+    async fn settle(&self, pending: &mut Pending) -> Result<(), KeeperError> {
+        let records = std::mem::take(&mut pending.records);
+        let salts = std::mem::take(&mut pending.salts);
+        if records.is_empty() && salts.is_empty() {
+            return Ok(());
+        }
+        let keeper = &self.shared.keeper;
+        let keep_salts = async {
+            for (hash, salt) in &salts {
+                keeper.keep_salt(&self.sub, hash, salt).await?;
+            }
+            Ok(())
+        };
+        let (kept, appended): (Result<(), KeeperError>, _) =
+            tokio::join!(keep_salts, keeper.append(&self.sub, &records));
+        kept.and(appended)
+    }
+
+    fn send(&self, to: Role, agree: Agree) {
+        let name = agree.name();
+        let message = Message::Agree {
+            sub: self.sub,
+            agree: Box::new(agree),
+        };
+        match message.to_frame() {
+            Ok(frame) => self.shared.lines.send(&self.sub, to, frame),
+            Err(error) => tracing::error!(account = %self.sub, message = name, %error, "not sent"),
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! An account's records in the journal, its secrets in the vault, as bytes.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use warifu_consensus::{
+    agree::Record,
+    block::Sealed,
+    body::{ContentKey, Salt},
+    encoding::Hash,
+    party::Sub,
+    share::KeyShare,
+    wire::{self, SaltBytes, WireError},
+};
+use zeroize::Zeroizing;
+
+use crate::store::{Batch, HeadMove, Space, Store, StoreError, StreamId, Vault, VaultKey};
+
+/// The largest record in bytes: the journal's own limit, less its framing.
+const MAX_RECORD: usize = 250 * 1024;
+
+/// The head of a stream that holds a founding and no genesis.
+const FOUNDED: [u8; 32] = [0; 32];
+/// The head of a stream that holds a tombstone: a genesis that can never be.
+const TOMBSTONE: [u8; 32] = [0xff; 32];
+
+const KIND_SHARE: u8 = 1;
+const KIND_CONTENT_KEY: u8 = 2;
+const KIND_IDENTITY: u8 = 3;
+const KIND_SALT: u8 = 4;
+
+/// Why something could not be kept or read back.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The store or the vault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record has no encoding, or its bytes are none.
+    #[error("record of account {sub}: {error}")]
+    Record {
+        /// The account.
+        sub: Sub,
+        /// Found and expected.
+        error: WireError,
+    },
+    /// Records that don't fold to a state.
+    #[error("records of account {sub} don't fit together: {reason}")]
+    Fold {
+        /// The account.
+        sub: Sub,
+        /// Found and expected.
+        reason: String,
+    },
+    /// A secret in the vault is not what its name says.
+    #[error("a secret of account {sub} in the vault is malformed")]
+    Secret {
+        /// The account.
+        sub: Sub,
+    },
+    /// The operating system gives no randomness.
+    #[error("the operating system gives no randomness")]
+    Entropy,
+}
+
+/// What a party keeps about itself, in the node's own stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeRecord {
+    /// An enrolment session that is used up.
+    SessionUsed {
+        /// The session.
+        session: [u8; 32],
+        /// The device that used it.
+        device: [u8; 32],
+    },
+    /// A share was made for this account and no founding yet: deleted at the next start, unless
+    /// one followed.
+    SharePending {
+        /// The account.
+        sub: Sub,
+    },
+    /// Device: where the operators of this account listen.
+    Addresses {
+        /// The account.
+        sub: Sub,
+        /// Multiaddresses.
+        broker: Vec<String>,
+        /// Multiaddresses.
+        trust_operator: Vec<String>,
+    },
+}
+
+/// What the vault holds of an account for its machine.
+#[derive(Debug)]
+pub struct Secrets {
+    /// The key share.
+    pub share: Option<KeyShare>,
+    /// The content key; never at the trust operator.
+    pub content_key: Option<ContentKey>,
+    /// The device's identity key seed; only at the device.
+    pub identity: Option<Zeroizing<[u8; 32]>>,
+}
+
+/// See the module.
+pub struct Keeper<S: Store> {
+    store: Arc<S>,
+    vault: Arc<Vault>,
+}
+
+impl<S: Store> Clone for Keeper<S> {
+    fn clone(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            vault: Arc::clone(&self.vault),
+        }
+    }
+}
+
+fn stream(sub: &Sub) -> StreamId {
+    StreamId(sub.0)
+}
+
+fn key(sub: &Sub, kind: u8, name: [u8; 32]) -> VaultKey {
+    VaultKey {
+        stream: stream(sub),
+        kind,
+        name,
+    }
+}
+
+impl<S: Store> Keeper<S> {
+    /// A keeper over an open store and vault.
+    pub fn new(store: Arc<S>, vault: Arc<Vault>) -> Self {
+        Self { store, vault }
+    }
+
+    /// How much room is left.
+    pub fn space(&self) -> Space {
+        self.store.space()
+    }
+
+    /// The underlying store.
+    pub fn store(&self) -> &Arc<S> {
+        &self.store
+    }
+
+    /// An account's records, in order. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`KeeperError`]; corrupt is never the same as none.
+    pub fn records(&self, sub: &Sub) -> Result<Vec<Record>, KeeperError> {
+        self.store
+            .read(stream(sub))?
+            .iter()
+            .map(|bytes| {
+                wire::decode::<Record, MAX_RECORD>(bytes)
+                    .map_err(|error| KeeperError::Record { sub: *sub, error })
+            })
+            .collect()
+    }
+
+    /// An account's sealed blocks of a height range, at most `limit_bytes` of signing input.
+    ///
+    /// # Errors
+    /// As [`Keeper::records`].
+    pub fn blocks(
+        &self,
+        sub: &Sub,
+        from: u64,
+        until: u64,
+        limit_bytes: usize,
+    ) -> Result<Vec<Sealed>, KeeperError> {
+        let mut blocks = Vec::new();
+        let mut bytes = 0usize;
+        for record in self.records(sub)? {
+            let Record::Sealed(sealed) = record else {
+                continue;
+            };
+            let height = sealed.block.claims().height;
+            if height < from || height > until {
+                continue;
+            }
+            // Proof and votes of the largest kind are below 600 bytes.
+            bytes = bytes
+                .saturating_add(sealed.block.input().len())
+                .saturating_add(600);
+            if bytes > limit_bytes && !blocks.is_empty() {
+                break;
+            }
+            blocks.push(*sealed);
+        }
+        Ok(blocks)
+    }
+
+    /// Whether an account has records. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`KeeperError::Store`].
+    pub fn store_has(&self, sub: &Sub) -> Result<bool, KeeperError> {
+        // A founding moves the head, and is every account's first record.
+        Ok(self.store.head(stream(sub))?.is_some())
+    }
+
+    /// Every account that has records. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`KeeperError::Store`].
+    pub fn accounts(&self) -> Result<Vec<Sub>, KeeperError> {
+        let streams = self.store.streams()?;
+        Ok(streams
+            .into_iter()
+            .filter(|s| *s != StreamId::NODE)
+            .map(|s| Sub(s.0))
+            .collect())
+    }
+
+    /// Appends records; durable when it returns.
+    ///
+    /// # Errors
+    /// [`KeeperError`]; after one the node must stop.
+    pub async fn append(&self, sub: &Sub, records: &[Record]) -> Result<(), KeeperError> {
+        let mut entries = Vec::new();
+        for record in records {
+            let bytes = wire::encode::<Record, MAX_RECORD>(record)
+                .map_err(|error| KeeperError::Record { sub: *sub, error })?;
+            entries.push(bytes);
+            if let Some(head) = head_move(record) {
+                self.append_batch(sub, Some(head), std::mem::take(&mut entries))
+                    .await?;
+            }
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.append_batch(sub, None, entries).await
+    }
+
+    async fn append_batch(
+        &self,
+        sub: &Sub,
+        head: Option<HeadMove>,
+        entries: Vec<Vec<u8>>,
+    ) -> Result<(), KeeperError> {
+        // What may wait is refused before a machine sees it; what a machine decided is written.
+        let batch = Batch {
+            stream: stream(sub),
+            head,
+            entries,
+            may_wait: false,
+        };
+        Ok(self.store.append(batch).await?)
+    }
+
+    /// Declares that an account unknown here can never be founded. `false`: it has records.
+    ///
+    /// # Errors
+    /// [`KeeperError`].
+    pub async fn bury(&self, sub: &Sub) -> Result<bool, KeeperError> {
+        let bytes = wire::encode::<Record, MAX_RECORD>(&Record::Dead)
+            .map_err(|error| KeeperError::Record { sub: *sub, error })?;
+        let head = Some(HeadMove {
+            expected: None,
+            next: TOMBSTONE,
+        });
+        match self.append_batch(sub, head, vec![bytes]).await {
+            Ok(()) => Ok(true),
+            Err(KeeperError::Store(StoreError::HeadMismatch { found, .. })) => {
+                Ok(found == Some(TOMBSTONE))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Appends to the node's own stream; durable when it returns.
+    ///
+    /// # Errors
+    /// [`KeeperError`].
+    pub async fn append_own(&self, record: &NodeRecord) -> Result<(), KeeperError> {
+        let sub = Sub::ZERO;
+        let bytes = wire::encode::<NodeRecord, MAX_RECORD>(record)
+            .map_err(|error| KeeperError::Record { sub, error })?;
+        self.append_batch(&sub, None, vec![bytes]).await
+    }
+
+    /// The node's own records, in order. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`KeeperError`].
+    pub fn own(&self) -> Result<Vec<NodeRecord>, KeeperError> {
+        self.store
+            .read(StreamId::NODE)?
+            .iter()
+            .map(|bytes| {
+                wire::decode::<NodeRecord, MAX_RECORD>(bytes).map_err(|error| KeeperError::Record {
+                    sub: Sub::ZERO,
+                    error,
+                })
+            })
+            .collect()
+    }
+
+    /// Makes an account's secrets durable.
+    ///
+    /// # Errors
+    /// [`KeeperError`].
+    pub async fn keep_secrets(&self, sub: &Sub, secrets: &Secrets) -> Result<(), KeeperError> {
+        if let Some(identity) = &secrets.identity {
+            self.vault
+                .put(key(sub, KIND_IDENTITY, [0; 32]), identity.as_slice())
+                .await?;
+        }
+        if let Some(content_key) = &secrets.content_key {
+            self.vault
+                .put(key(sub, KIND_CONTENT_KEY, [0; 32]), content_key.expose())
+                .await?;
+        }
+        if let Some(share) = &secrets.share {
+            self.vault
+                .put(key(sub, KIND_SHARE, [0; 32]), &share.encode())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// An account's secrets.
+    ///
+    /// # Errors
+    /// [`KeeperError`].
+    pub fn secrets(&self, sub: &Sub) -> Result<Secrets, KeeperError> {
+        let malformed = || KeeperError::Secret { sub: *sub };
+        let share = match self.vault.get(&key(sub, KIND_SHARE, [0; 32]))? {
+            None => None,
+            Some(bytes) => Some(KeyShare::decode(&bytes).map_err(|_| malformed())?),
+        };
+        let content_key = self
+            .secret32(sub, KIND_CONTENT_KEY, [0; 32])?
+            .map(|bytes| ContentKey::from_bytes(*bytes));
+        let identity = self.secret32(sub, KIND_IDENTITY, [0; 32])?;
+        Ok(Secrets {
+            share,
+            content_key,
+            identity,
+        })
+    }
+
+    fn secret32(
+        &self,
+        sub: &Sub,
+        kind: u8,
+        name: [u8; 32],
+    ) -> Result<Option<Zeroizing<[u8; 32]>>, KeeperError> {
+        match self.vault.get(&key(sub, kind, name))? {
+            None => Ok(None),
+            Some(bytes) => <[u8; 32]>::try_from(bytes.as_slice())
+                .map(|b| Some(Zeroizing::new(b)))
+                .map_err(|_| KeeperError::Secret { sub: *sub }),
+        }
+    }
+
+    /// Makes a body's salt durable under its block's hash.
+    ///
+    /// # Errors
+    /// [`KeeperError`].
+    pub async fn keep_salt(
+        &self,
+        sub: &Sub,
+        hash: &Hash,
+        salt: &SaltBytes,
+    ) -> Result<(), KeeperError> {
+        Ok(self.vault.put(key(sub, KIND_SALT, hash.0), &salt.0).await?)
+    }
+
+    /// A body's salt, if it was not shredded.
+    ///
+    /// # Errors
+    /// [`KeeperError`].
+    pub fn salt(&self, sub: &Sub, hash: &Hash) -> Result<Option<Salt>, KeeperError> {
+        Ok(self
+            .secret32(sub, KIND_SALT, hash.0)?
+            .map(|bytes| Salt::from_bytes(*bytes)))
+    }
+
+    /// Deletes everything secret of an account from the vault.
+    ///
+    /// # Errors
+    /// [`KeeperError`].
+    pub async fn forget(&self, sub: &Sub) -> Result<(), KeeperError> {
+        Ok(self.vault.remove_stream(stream(sub)).await?)
+    }
+
+    /// Deletes the secrets of every enrolment that a crash left without a founding (protocol:
+    /// "one party finishing alone leaves nothing behind").
+    ///
+    /// # Errors
+    /// [`KeeperError`].
+    pub async fn forget_orphans(&self) -> Result<usize, KeeperError> {
+        let mut forgotten = 0usize;
+        for record in self.own()? {
+            if let NodeRecord::SharePending { sub } = record
+                && self.store.head(stream(&sub))?.is_none()
+                && self.vault.get(&key(&sub, KIND_SHARE, [0; 32]))?.is_some()
+            {
+                self.forget(&sub).await?;
+                forgotten = forgotten.saturating_add(1);
+            }
+        }
+        Ok(forgotten)
+    }
+}
+
+/// What a record does to its stream's head: compare-and-append guards it (protocol rule 1).
+fn head_move(record: &Record) -> Option<HeadMove> {
+    match record {
+        Record::Founding(_) => Some(HeadMove {
+            expected: None,
+            next: FOUNDED,
+        }),
+        Record::Sealed(sealed) => {
+            let prev = sealed.block.claims().prev;
+            Some(HeadMove {
+                expected: Some(prev.0),
+                next: sealed.block.hash().0,
+            })
+        }
+        _ => None,
+    }
+}
