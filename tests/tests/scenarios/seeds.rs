@@ -60,7 +60,10 @@ fn run_all(seeds: &[u64]) -> (Summary, BTreeMap<String, u64>) {
                     *total.1.entry(format!("{flavour:?}")).or_default() += 1;
                 }
                 Ok(Err(failure)) => failures.lock().unwrap().push(failure.to_string()),
-                Err(_) => failures.lock().unwrap().push(format!("seed {seed} ({flavour:?}) panicked")),
+                Err(_) => failures
+                    .lock()
+                    .unwrap()
+                    .push(format!("seed {seed} ({flavour:?}) panicked")),
             }
         }
     };
@@ -87,8 +90,18 @@ fn five_hundred_seeds() {
         }
         // A walk that admits nothing, or judges nothing, proves nothing.
         assert!(total.admitted > 3 * 900, "only {} admitted", total.admitted);
-        for kind in ["device lock", "broker lock", "restrict lock", "word", "endorse", "fault"] {
-            assert!(total.judged.get(kind).is_some_and(|n| *n > 50), "few judged: {kind}");
+        for kind in [
+            "device lock",
+            "broker lock",
+            "restrict lock",
+            "word",
+            "endorse",
+            "fault",
+        ] {
+            assert!(
+                total.judged.get(kind).is_some_and(|n| *n > 50),
+                "few judged: {kind}"
+            );
         }
     }
 }
