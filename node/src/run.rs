@@ -136,7 +136,10 @@ async fn run_broker(
     let tokens = Tokens::read(&own.tokens)?;
     let listener = TcpListener::bind(own.http)
         .await
-        .map_err(|source| RunError::Listen { address: own.http, source })?;
+        .map_err(|source| RunError::Listen {
+            address: own.http,
+            source,
+        })?;
     let mut bar = Rebuild::new();
     let mut progress = |done, total| bar.show(done, total);
     let options = operator_options(
@@ -155,7 +158,10 @@ async fn run_broker(
     let http = listener.local_addr().unwrap_or(own.http);
     output::ready(
         Role::Broker,
-        &[("http", &format!("http://{http}")), ("listen", &broker.listeners().join(","))],
+        &[
+            ("http", &format!("http://{http}")),
+            ("listen", &broker.listeners().join(",")),
+        ],
     )
     .map_err(RunError::Ready)?;
     let (stop, stopped) = oneshot::channel::<()>();
@@ -193,10 +199,15 @@ async fn run_trust_operator(
         own.broker_addresses.clone(),
         &mut progress,
     )?;
-    let policy = TrustOperatorOptions { unfreeze_delay_s: own.unfreeze_delay_s };
+    let policy = TrustOperatorOptions {
+        unfreeze_delay_s: own.unfreeze_delay_s,
+    };
     let node = TrustOperator::start(options, policy).await?;
-    output::ready(Role::TrustOperator, &[("listen", &node.listeners().join(","))])
-        .map_err(RunError::Ready)?;
+    output::ready(
+        Role::TrustOperator,
+        &[("listen", &node.listeners().join(","))],
+    )
+    .map_err(RunError::Ready)?;
     let ending = node.ending.clone();
     let ended = tokio::select! {
         () = shutdown => None,

@@ -106,9 +106,7 @@ pub(super) async fn freeze<D: Desk>(
             };
             (StatusCode::OK, axum::Json(answer)).into_response()
         }
-        Frozen::Wanted => {
-            (StatusCode::ACCEPTED, axum::Json(FreezeAnswer::Pending)).into_response()
-        }
+        Frozen::Wanted => (StatusCode::ACCEPTED, axum::Json(FreezeAnswer::Pending)).into_response(),
     })
 }
 

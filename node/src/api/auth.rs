@@ -54,8 +54,7 @@ impl<D: Desk> FromRequestParts<Api<D>> for Authenticated {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api<D>) -> Result<Self, Refused> {
-        let refused =
-            |detail: &str| Refused::new(ProblemKind::NotAuthenticated, detail.to_owned());
+        let refused = |detail: &str| Refused::new(ProblemKind::NotAuthenticated, detail.to_owned());
         let mut headers = parts.headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (headers.next(), headers.next()) else {
             return Err(refused("expected one authorization header"));

@@ -118,10 +118,7 @@ pub fn router_with<D: Desk>(desk: Arc<D>, tokens: Tokens, limits: Limits) -> Rou
             "/v1/accounts/{account}/last-login",
             get(accounts::last_login::<D>),
         )
-        .route(
-            "/v1/accounts/{account}/freeze",
-            post(accounts::freeze::<D>),
-        )
+        .route("/v1/accounts/{account}/freeze", post(accounts::freeze::<D>))
         .route(
             "/v1/accounts/{account}/unfreeze",
             post(accounts::unfreeze::<D>),
@@ -138,7 +135,11 @@ pub fn router_with<D: Desk>(desk: Arc<D>, tokens: Tokens, limits: Limits) -> Rou
 
 /// Answers hold tickets and logins: nobody on the way keeps them.
 async fn uncached(response: Response) -> Response {
-    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], response).into_response()
+    (
+        [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
+        response,
+    )
+        .into_response()
 }
 
 /// Why the HTTP side did not start or stopped.

@@ -70,7 +70,7 @@ impl From<Refusal> for Refused {
             Refusal::TrustOperatorDown => ProblemKind::TrustOperatorUnreachable,
             Refusal::NoLogin => ProblemKind::UnknownLogin,
             Refusal::Pace { window_s, .. } => {
-                return Refused::later(detail, u64::from(window_s));
+                return Refused::later(detail, window_s);
             }
             Refusal::Rule(_) => ProblemKind::Malformed,
             Refusal::Conflict => ProblemKind::Conflict,
@@ -90,10 +90,7 @@ impl IntoResponse for Refused {
         let retry_after = problem.retry_after;
         let mut response = (status, axum::Json(*problem)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(PROBLEM_JSON),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -143,7 +143,9 @@ impl Broker {
             clock: Arc::clone(&options.clock),
         });
         let operator = Operator::open(&mut options, watch, |key| {
-            Arc::new(RecoverBroker { key: Arc::clone(key) })
+            Arc::new(RecoverBroker {
+                key: Arc::clone(key),
+            })
         })
         .await?;
         let operator = Arc::new(operator);
@@ -155,10 +157,16 @@ impl Broker {
                 duties.push(sub);
             }
         })?;
-        let enrolments =
-            Arc::new(Enrolments::start(Arc::clone(&operator), open_genesis(&operator, &settings)));
+        let enrolments = Arc::new(Enrolments::start(
+            Arc::clone(&operator),
+            open_genesis(&operator, &settings),
+        ));
         let events = operator
-            .connect(options.wire_identity, options.listen, options.other_addresses)
+            .connect(
+                options.wire_identity,
+                options.listen,
+                options.other_addresses,
+            )
             .await?;
         for sub in duties {
             operator.accounts.wake(sub);
@@ -187,12 +195,15 @@ impl Broker {
     #[must_use]
     pub fn listeners(&self) -> Vec<String> {
         let network = self.inner.operator.lines.network();
-        network.map_or_else(Vec::new, |n| n.listeners().iter().map(ToString::to_string).collect())
+        network.map_or_else(Vec::new, |n| {
+            n.listeners().iter().map(ToString::to_string).collect()
+        })
     }
 
     /// Ends lines and actors.
     pub async fn stop(&self) {
         self.inner.operator.stop().await;
+        self.inner.ending.end("stopped".into());
     }
 
     fn trust_operator_session(&self) -> Option<SessionId> {
@@ -242,16 +253,27 @@ fn open_genesis(
 /// Tells the pages of enrolments when a genesis is sealed, or dead.
 async fn settle_enrolments(inner: Arc<Inner>) {
     let mut happened = inner.happened.subscribe();
+    let stopped = inner.ending.clone();
     loop {
-        match happened.recv().await {
+        let next = tokio::select! {
+            next = happened.recv() => next,
+            _ = stopped.wait() => return,
+        };
+        match next {
             Ok(Happened::Sealed(account, sealed)) => {
                 let c = sealed.block.claims();
-                let (Kind::Genesis, Some(genesis)) = (c.kind, &c.genesis) else { continue };
+                let (Kind::Genesis, Some(genesis)) = (c.kind, &c.genesis) else {
+                    continue;
+                };
                 let Ok(session) = warifu_consensus::encoding::parse_b64::<32>(&c.nonce) else {
                     continue;
                 };
                 let account_key = genesis.account_key;
-                let state = EnrolmentState::Done { account, account_key, genesis: sealed };
+                let state = EnrolmentState::Done {
+                    account,
+                    account_key,
+                    genesis: sealed,
+                };
                 inner.enrolments.settle(&session, state);
             }
             Ok(Happened::Dead(sub)) => tracing::warn!(account = %sub, "genesis is dead"),

@@ -4,9 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::broadcast::error::RecvError;
 use warifu_client_sdk::{
-    device::{
-        Decision, Device, DeviceError, DeviceEvent, DeviceOptions, EnrolStage, Enrolling,
-    },
+    device::{Decision, Device, DeviceError, DeviceEvent, DeviceOptions, EnrolStage, Enrolling},
     transport::Limits,
 };
 use warifu_consensus::{
@@ -73,7 +71,9 @@ pub async fn run(
     })
     .await?;
     let mut events = device.events();
-    let handler = Arc::new(Handler { device: device.clone() });
+    let handler = Arc::new(Handler {
+        device: device.clone(),
+    });
     let path = own.control.display().to_string();
     output::ready(Role::Device, &[("control", &path)]).map_err(DeviceRunError::Io)?;
     let failed = async {
@@ -102,7 +102,10 @@ struct Handler {
 }
 
 fn refused(kind: RefusalKind, reason: impl ToString) -> Answer {
-    Answer::Refused(RefusalView { kind, reason: reason.to_string() })
+    Answer::Refused(RefusalView {
+        kind,
+        reason: reason.to_string(),
+    })
 }
 
 fn failed(error: &DeviceError) -> Answer {
@@ -116,13 +119,20 @@ fn failed(error: &DeviceError) -> Answer {
 
 fn hash(text: &str) -> Result<Hash, Answer> {
     text.parse().map_err(|e| {
-        refused(RefusalKind::Malformed, format!("`{text}` names no proposal: {e}"))
+        refused(
+            RefusalKind::Malformed,
+            format!("`{text}` names no proposal: {e}"),
+        )
     })
 }
 
 fn account(text: &str) -> Result<Sub, Answer> {
-    text.parse()
-        .map_err(|e| refused(RefusalKind::Malformed, format!("`{text}` names no account: {e}")))
+    text.parse().map_err(|e| {
+        refused(
+            RefusalKind::Malformed,
+            format!("`{text}` names no account: {e}"),
+        )
+    })
 }
 
 fn enrol_view(enrolling: &Enrolling) -> EnrolView {
@@ -134,7 +144,13 @@ fn enrol_view(enrolling: &Enrolling) -> EnrolView {
         EnrolStage::Founded(sub) => (EnrolState::Done, None, Some(sub.to_string()), None),
         EnrolStage::Failed(reason) => (EnrolState::Failed, None, None, Some(reason)),
     };
-    EnrolView { session, state, digits, account, reason }
+    EnrolView {
+        session,
+        state,
+        digits,
+        account,
+        reason,
+    }
 }
 
 impl ControlHandler for Handler {
@@ -155,8 +171,7 @@ impl ControlHandler for Handler {
 
 impl Handler {
     async fn enrol(&self, uri: &str) -> Result<Answer, Answer> {
-        let ticket =
-            Ticket::from_uri(uri).map_err(|e| refused(RefusalKind::Malformed, e))?;
+        let ticket = Ticket::from_uri(uri).map_err(|e| refused(RefusalKind::Malformed, e))?;
         let enrolling = self.device.enrol(&ticket).await.map_err(|e| failed(&e))?;
         Ok(Answer::Enrolment(enrol_view(&enrolling)))
     }
@@ -177,7 +192,9 @@ impl Handler {
         let accounts = self.device.accounts().await.map_err(|e| failed(&e))?;
         let views = accounts.into_iter().map(|a| AccountView {
             account: a.sub.to_string(),
-            status: a.status.map_or_else(|| "founding".to_owned(), |s| s.to_string()),
+            status: a
+                .status
+                .map_or_else(|| "founding".to_owned(), |s| s.to_string()),
             height: a.head.map(|h| h.height),
             head: a.head.map(|h| h.hash.to_string()),
             broker_line: a.broker_line,
@@ -208,23 +225,36 @@ impl Handler {
     async fn approve(&self, proposal: &str, number: u8) -> Result<Answer, Answer> {
         let named = hash(proposal)?;
         let sub = self.account_of(&named)?;
-        let decision =
-            self.device.approve(named, number).await.map_err(|e| failed(&e))?;
+        let decision = self
+            .device
+            .approve(named, number)
+            .await
+            .map_err(|e| failed(&e))?;
         Ok(decided(sub, named, decision, DecisionState::Refused))
     }
 
     async fn deny(&self, proposal: &str, not_me: bool) -> Result<Answer, Answer> {
         let named = hash(proposal)?;
         let sub = self.account_of(&named)?;
-        let decision = self.device.deny(named, not_me).await.map_err(|e| failed(&e))?;
+        let decision = self
+            .device
+            .deny(named, not_me)
+            .await
+            .map_err(|e| failed(&e))?;
         Ok(decided(sub, named, decision, DecisionState::Sent))
     }
 
     fn account_of(&self, proposal: &Hash) -> Result<Sub, Answer> {
         let pending = self.device.pending();
-        pending.iter().find(|p| p.prompt.hash == *proposal).map(|p| p.sub).ok_or_else(|| {
-            failed(&DeviceError::NoProposal { proposal: *proposal })
-        })
+        pending
+            .iter()
+            .find(|p| p.prompt.hash == *proposal)
+            .map(|p| p.sub)
+            .ok_or_else(|| {
+                failed(&DeviceError::NoProposal {
+                    proposal: *proposal,
+                })
+            })
     }
 
     async fn freeze(&self, text: &str) -> Result<Answer, Answer> {
@@ -246,9 +276,15 @@ impl Handler {
                 }
             }
         };
-        let height = tokio::time::timeout(FREEZE_WAIT, sealed).await.ok().flatten();
-        let state =
-            if height.is_some() { DecisionState::Sealed } else { DecisionState::Sent };
+        let height = tokio::time::timeout(FREEZE_WAIT, sealed)
+            .await
+            .ok()
+            .flatten();
+        let state = if height.is_some() {
+            DecisionState::Sealed
+        } else {
+            DecisionState::Sent
+        };
         Ok(Answer::Decided(DecisionView {
             account: sub.to_string(),
             proposal: None,
@@ -282,9 +318,11 @@ impl Handler {
 
 fn decided(sub: Sub, proposal: Hash, decision: Decision, refused: DecisionState) -> Answer {
     let (state, height, reason) = match decision {
-        Decision::Sealed(sealed) => {
-            (DecisionState::Sealed, Some(sealed.block.claims().height), None)
-        }
+        Decision::Sealed(sealed) => (
+            DecisionState::Sealed,
+            Some(sealed.block.claims().height),
+            None,
+        ),
         Decision::Refused(reason) => (refused, None, reason.map(|r| r.to_string())),
         Decision::Open => (DecisionState::Sent, None, None),
     };

@@ -71,7 +71,11 @@ impl Directory {
         if role == self.other {
             return Some(self.other_key);
         }
-        if role == Role::Device { lock(&self.known).devices.get(sub).copied() } else { None }
+        if role == Role::Device {
+            lock(&self.known).devices.get(sub).copied()
+        } else {
+            None
+        }
     }
 
     /// A device that a checked session serves may hold a line.

@@ -11,7 +11,7 @@ use warifu_consensus::{
     agree::{Founding, Record},
     enrol::{EnrolMessage, EnrolOutput, Enrolment, Hello, SixDigits, Ticket},
     party::{Role, Sub},
-    wire::Message,
+    wire::{Agree, Message},
 };
 
 use super::{lock, operator::Operator};
@@ -36,8 +36,21 @@ pub struct Session {
 }
 
 enum Work {
-    Message { peer: [u8; 32], message: EnrolMessage },
-    Confirm { session: [u8; 32], digits: SixDigits },
+    Message {
+        peer: [u8; 32],
+        message: EnrolMessage,
+    },
+    /// About an account that a message before it in this queue may found.
+    Deferred {
+        sub: Sub,
+        from: Role,
+        session: u64,
+        agree: Box<Agree>,
+    },
+    Confirm {
+        session: [u8; 32],
+        digits: SixDigits,
+    },
     Tick,
 }
 
@@ -68,7 +81,11 @@ impl<M: Machine> Enrolments<M> {
             founding: Mutex::default(),
             on_founded,
         });
-        let task = Task { shared: Arc::clone(&shared), machines: HashMap::new(), used: None };
+        let task = Task {
+            shared: Arc::clone(&shared),
+            machines: HashMap::new(),
+            used: None,
+        };
         operator.signing().spawn(task.run(work));
         let ticker = inbox.clone();
         operator.signing().spawn(async move {
@@ -119,13 +136,37 @@ impl<M: Machine> Enrolments<M> {
 
     /// Broker: the customer typed these digits.
     pub fn confirm(&self, session: [u8; 32], digits: SixDigits) -> bool {
-        self.inbox.try_send(Work::Confirm { session, digits }).is_ok()
+        self.inbox
+            .try_send(Work::Confirm { session, digits })
+            .is_ok()
     }
 
     /// A message about an enrolment; dropped when too many wait.
     pub fn message(&self, peer: [u8; 32], message: EnrolMessage) {
-        if self.inbox.try_send(Work::Message { peer, message }).is_err() {
+        if self
+            .inbox
+            .try_send(Work::Message { peer, message })
+            .is_err()
+        {
             tracing::warn!("enrolment message dropped, too many wait");
+        }
+    }
+
+    /// A message about an account that a running session is about to found: it takes its turn
+    /// behind that session's messages, which came on the same line before it.
+    pub fn defer(&self, sub: Sub, from: Role, session: u64, agree: Agree) {
+        let agree = Box::new(agree);
+        if self
+            .inbox
+            .try_send(Work::Deferred {
+                sub,
+                from,
+                session,
+                agree,
+            })
+            .is_err()
+        {
+            tracing::warn!("message dropped, too many wait");
         }
     }
 
@@ -161,6 +202,18 @@ impl<M: Machine> Task<M> {
         while let Some(work) = work.recv().await {
             let done = match work {
                 Work::Message { peer, message } => self.message(peer, message).await,
+                Work::Deferred {
+                    sub,
+                    from,
+                    session,
+                    agree,
+                } => {
+                    let operator = &self.shared.operator;
+                    if operator.directory.has(&sub) {
+                        operator.accounts.deliver(sub, from, session, *agree);
+                    }
+                    Ok(())
+                }
                 Work::Confirm { session, digits } => self.confirm(session, digits).await,
                 Work::Tick => self.tick().await,
             };
@@ -220,8 +273,10 @@ impl<M: Machine> Task<M> {
     async fn hello(&mut self, peer: [u8; 32], hello: &Hello) -> Result<(), KeeperError> {
         let operator = Arc::clone(&self.shared.operator);
         let refused = |reason: &str| {
-            let message =
-                EnrolMessage::Ended { session: hello.session, reason: reason.to_owned() };
+            let message = EnrolMessage::Ended {
+                session: hello.session,
+                reason: reason.to_owned(),
+            };
             if let Ok(frame) = Message::Enrol(Box::new(message)).to_frame() {
                 operator.lines.send_to(peer, frame);
             }
@@ -253,7 +308,10 @@ impl<M: Machine> Task<M> {
             }
         };
         self.keeper()
-            .append_own(&NodeRecord::SessionUsed { session: hello.session, device: peer })
+            .append_own(&NodeRecord::SessionUsed {
+                session: hello.session,
+                device: peer,
+            })
             .await?;
         let key = Arc::clone(&operator.key);
         match Enrolment::of_broker(&ticket, hello, key, &mut os_entropy()?) {
@@ -284,17 +342,14 @@ impl<M: Machine> Task<M> {
         }
         let now = (operator.clock)();
         let key = Arc::clone(&operator.key);
-        let begun = Enrolment::of_trust_operator(
-            &operator.ledger,
-            message,
-            key,
-            now,
-            &mut os_entropy()?,
-        );
+        let begun =
+            Enrolment::of_trust_operator(&operator.ledger, message, key, now, &mut os_entropy()?);
         match begun {
             Ok((machine, outputs)) => {
                 let device = *machine.device();
-                self.keeper().append_own(&NodeRecord::SessionUsed { session, device }).await?;
+                self.keeper()
+                    .append_own(&NodeRecord::SessionUsed { session, device })
+                    .await?;
                 self.used()?.insert(session);
                 operator.directory.enrolling(device);
                 self.machines.insert(session, machine);
@@ -311,7 +366,9 @@ impl<M: Machine> Task<M> {
     fn tell_others(&self, message: &EnrolMessage) {
         let operator = &self.shared.operator;
         if let (Some(peer), Ok(frame)) = (
-            operator.directory.peer(&Sub::ZERO, operator.directory.other()),
+            operator
+                .directory
+                .peer(&Sub::ZERO, operator.directory.other()),
             Message::Enrol(Box::new(message.clone())).to_frame(),
         ) {
             operator.lines.send_to(peer, frame);
@@ -354,6 +411,7 @@ impl<M: Machine> Task<M> {
         outputs: Vec<EnrolOutput>,
     ) -> Result<(), KeeperError> {
         let operator = Arc::clone(&self.shared.operator);
+        let mut founded = None;
         for output in outputs {
             match output {
                 EnrolOutput::Send { to, message } => {
@@ -368,10 +426,20 @@ impl<M: Machine> Task<M> {
                         operator.lines.send_to(peer, frame);
                     }
                 }
-                EnrolOutput::KeepShare { sub, share, content_key } => {
+                EnrolOutput::KeepShare {
+                    sub,
+                    share,
+                    content_key,
+                } => {
                     lock(&self.shared.founding).insert(session, sub);
-                    self.keeper().append_own(&NodeRecord::SharePending { sub }).await?;
-                    let secrets = Secrets { share: Some(*share), content_key, identity: None };
+                    self.keeper()
+                        .append_own(&NodeRecord::SharePending { sub })
+                        .await?;
+                    let secrets = Secrets {
+                        share: Some(*share),
+                        content_key,
+                        identity: None,
+                    };
                     self.keeper().keep_secrets(&sub, &secrets).await?;
                 }
                 EnrolOutput::Ready => self.state(&session, EnrolmentState::Digits),
@@ -380,8 +448,17 @@ impl<M: Machine> Task<M> {
                         s.wrong_digits.send_replace(Some(left));
                     }
                 }
-                EnrolOutput::Founded(founding) => self.founded(session, *founding).await?,
-                EnrolOutput::Failed { culprit, reason, kept } => {
+                EnrolOutput::Founded(f) => {
+                    self.found(&f).await?;
+                    // The digits are done with; the genesis follows.
+                    self.state(&session, EnrolmentState::Waiting);
+                    founded = Some(f);
+                }
+                EnrolOutput::Failed {
+                    culprit,
+                    reason,
+                    kept,
+                } => {
                     tracing::warn!(?culprit, %reason, "enrolment failed");
                     if let Some(sub) = kept {
                         self.keeper().forget(&sub).await?;
@@ -397,6 +474,10 @@ impl<M: Machine> Task<M> {
             operator.directory.not_enrolling(machine.device());
             lock(&self.shared.founding).remove(&session);
         }
+        // After the votes are sent: what the account says next finds it founded elsewhere too.
+        if let Some(founding) = founded {
+            (self.shared.on_founded)(founding.sub, &founding);
+        }
         Ok(())
     }
 
@@ -406,14 +487,14 @@ impl<M: Machine> Task<M> {
         }
     }
 
-    async fn founded(&mut self, session: [u8; 32], founding: Founding) -> Result<(), KeeperError> {
-        let operator = Arc::clone(&self.shared.operator);
+    async fn found(&mut self, founding: &Founding) -> Result<(), KeeperError> {
         let sub = founding.sub;
         let record = Record::Founding(Box::new(founding.clone()));
         self.keeper().append(&sub, &[record]).await?;
-        operator.directory.add(sub, founding.parties.device);
-        lock(&self.shared.founding).remove(&session);
-        (self.shared.on_founded)(sub, &founding);
+        self.shared
+            .operator
+            .directory
+            .add(sub, founding.parties.device);
         Ok(())
     }
 }

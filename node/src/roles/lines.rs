@@ -24,7 +24,11 @@ impl OperatorLines {
     /// Lines without a network yet: the network needs the directory first.
     #[must_use]
     pub fn new(directory: Arc<Directory>) -> Self {
-        Self { directory, network: OnceLock::new(), sessions: RwLock::default() }
+        Self {
+            directory,
+            network: OnceLock::new(),
+            sessions: RwLock::default(),
+        }
     }
 
     /// Sets the network, once.
@@ -42,7 +46,10 @@ impl OperatorLines {
 
     /// A session began (`Some`) or ended.
     pub fn set_session(&self, peer: [u8; 32], session: Option<SessionId>) {
-        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self
+            .sessions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         match session {
             Some(session) => sessions.insert(peer, session),
             None => sessions.remove(&peer),
@@ -52,7 +59,11 @@ impl OperatorLines {
     /// The current session of a peer.
     #[must_use]
     pub fn session_of(&self, peer: &[u8; 32]) -> Option<SessionId> {
-        self.sessions.read().unwrap_or_else(PoisonError::into_inner).get(peer).copied()
+        self.sessions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(peer)
+            .copied()
     }
 
     /// Queues a frame for a peer; it may be lost.

@@ -1,16 +1,17 @@
 //! What broker and trust operator have in common: they open the same things, and carry frames to
 //! accounts the same way.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     sync::watch,
 };
 use warifu_client_sdk::{
-    runtime::{
-        Accounts, AccountsOptions, Clock, Keeper, KeeperError, Machine, Recover, Watch,
-    },
+    runtime::{Accounts, AccountsOptions, Clock, Keeper, KeeperError, Machine, Recover, Watch},
     store::{JournalOptions, MasterKey, Vault},
     transport::{
         IdentitySecret, Limits, Multiaddr, NetEvent, NetEvents, Network, NetworkOptions,
@@ -24,7 +25,7 @@ use warifu_consensus::{
     wire::{Agree, Message},
 };
 
-use super::{directory::Directory, enrolments::Enrolments, lines::OperatorLines};
+use super::{directory::Directory, enrolments::Enrolments, lines::OperatorLines, lock};
 use crate::store::{self, NodeStore};
 
 /// Why an operator did not start, or stopped.
@@ -100,18 +101,24 @@ pub struct Operator<M: Machine> {
     /// Lines.
     pub lines: Arc<OperatorLines>,
     handle: Handle,
-    #[expect(dead_code, reason = "held so that the threads end with the operator")]
     signing: Signing,
 }
 
-/// The signing threads, given back without blocking whoever drops the last handle.
-struct Signing(Option<Runtime>);
+/// The signing threads. The tasks on them hold the operator, so they are ended by `stop`, and
+/// without blocking whoever drops the last handle.
+struct Signing(Mutex<Option<Runtime>>);
+
+impl Signing {
+    fn end(&self) {
+        if let Some(runtime) = lock(&self.0).take() {
+            runtime.shutdown_background();
+        }
+    }
+}
 
 impl Drop for Signing {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
+        self.end();
     }
 }
 
@@ -140,10 +147,14 @@ impl<M: Machine> Operator<M> {
             });
         }
         let journal = JournalOptions::new(ledger.iss.clone(), role.number());
-        let store = store::open(options.data, journal, options.progress)
-            .map_err(KeeperError::from)?;
-        let vault = Vault::open(&options.data.join("vault"), &options.master_key, &ledger.iss)
-            .map_err(KeeperError::from)?;
+        let store =
+            store::open(options.data, journal, options.progress).map_err(KeeperError::from)?;
+        let vault = Vault::open(
+            &options.data.join("vault"),
+            &options.master_key,
+            &ledger.iss,
+        )
+        .map_err(KeeperError::from)?;
         let keeper = Keeper::new(Arc::new(store), Arc::new(vault));
         let forgotten = keeper.forget_orphans().await?;
         if forgotten > 0 {
@@ -169,7 +180,18 @@ impl<M: Machine> Operator<M> {
         });
         let clock = Arc::clone(&options.clock);
         let handle = signing.handle().clone();
-        Ok(Self { role, ledger, key, clock, keeper, accounts, directory, lines, handle, signing: Signing(Some(signing)) })
+        Ok(Self {
+            role,
+            ledger,
+            key,
+            clock,
+            keeper,
+            accounts,
+            directory,
+            lines,
+            handle,
+            signing: Signing(Mutex::new(Some(signing))),
+        })
     }
 
     /// Where signing runs.
@@ -233,7 +255,11 @@ impl<M: Machine> Operator<M> {
             match event {
                 NetEvent::Up { peer, session } => self.up(peer, session, enrolments),
                 NetEvent::Down { peer, reason, .. } => self.down(peer, &reason.to_string()),
-                NetEvent::Frame { peer, session, frame } => {
+                NetEvent::Frame {
+                    peer,
+                    session,
+                    frame,
+                } => {
                     self.frame(peer, session.0, &frame, enrolments);
                 }
                 NetEvent::Misbehaved { peer, reason } => {
@@ -297,7 +323,10 @@ impl<M: Machine> Operator<M> {
                 Some(from) if self.directory.has(&sub) => {
                     self.accounts.deliver(sub, from, session, *agree);
                 }
-                Some(_) => self.unknown_account(sub, &agree, enrolments),
+                Some(from) if enrolments.may_found(&sub) => {
+                    enrolments.defer(sub, from, session, *agree);
+                }
+                Some(_) => self.unknown_account(sub, &agree),
                 None => {
                     let peer = warifu_consensus::encoding::text_b64(&peer);
                     tracing::warn!(%peer, account = %sub, message = agree.name(),
@@ -309,10 +338,10 @@ impl<M: Machine> Operator<M> {
 
     /// The other operator asks about an account that has no records here. The trust operator's
     /// answer is final: dead, durably, unless a session here may still found it.
-    fn unknown_account(&self, sub: Sub, agree: &Agree, enrolments: &Enrolments<M>) {
+    fn unknown_account(&self, sub: Sub, agree: &Agree) {
         tracing::warn!(account = %sub, message = agree.name(), "unknown account");
         let asks_genesis = matches!(agree, Agree::HeadIs { head: None, .. });
-        if self.role != Role::TrustOperator || !asks_genesis || enrolments.may_found(&sub) {
+        if self.role != Role::TrustOperator || !asks_genesis {
             return;
         }
         let (keeper, lines) = (self.keeper.clone(), Arc::clone(&self.lines));
@@ -320,7 +349,10 @@ impl<M: Machine> Operator<M> {
         self.signing().spawn(async move {
             match keeper.bury(&sub).await {
                 Ok(true) => {
-                    let message = Message::Agree { sub, agree: Box::new(Agree::GenesisDead) };
+                    let message = Message::Agree {
+                        sub,
+                        agree: Box::new(Agree::GenesisDead),
+                    };
                     if let (Some(peer), Ok(frame)) = (other, message.to_frame()) {
                         lines.send_to(peer, frame);
                     }
@@ -337,6 +369,7 @@ impl<M: Machine> Operator<M> {
         if let Some(network) = self.lines.network().cloned() {
             network.shutdown().await;
         }
+        self.signing.end();
     }
 }
 
@@ -348,7 +381,9 @@ pub struct Ending {
 
 impl Default for Ending {
     fn default() -> Self {
-        Self { sender: Arc::new(watch::channel(None).0) }
+        Self {
+            sender: Arc::new(watch::channel(None).0),
+        }
     }
 }
 

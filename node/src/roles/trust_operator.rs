@@ -75,9 +75,14 @@ impl TrustOperator {
         policy: TrustOperatorOptions,
     ) -> Result<Self, OperatorError> {
         let ending = Ending::default();
-        let watch = Arc::new(TrustOperatorWatch { ending: ending.clone() });
+        let watch = Arc::new(TrustOperatorWatch {
+            ending: ending.clone(),
+        });
         let operator = Operator::open(&mut options, watch, |key| {
-            Arc::new(RecoverTrustOperator { key: Arc::clone(key), options: policy })
+            Arc::new(RecoverTrustOperator {
+                key: Arc::clone(key),
+                options: policy,
+            })
         })
         .await?;
         let operator = Arc::new(operator);
@@ -96,7 +101,11 @@ impl TrustOperator {
             Box::new(move |sub, _| waking.accounts.wake(sub)),
         );
         let events = operator
-            .connect(options.wire_identity, options.listen, options.other_addresses)
+            .connect(
+                options.wire_identity,
+                options.listen,
+                options.other_addresses,
+            )
             .await?;
         for sub in duties {
             operator.accounts.wake(sub);
@@ -110,7 +119,9 @@ impl TrustOperator {
     #[must_use]
     pub fn listeners(&self) -> Vec<String> {
         let network = self.operator.lines.network();
-        network.map_or_else(Vec::new, |n| n.listeners().iter().map(ToString::to_string).collect())
+        network.map_or_else(Vec::new, |n| {
+            n.listeners().iter().map(ToString::to_string).collect()
+        })
     }
 
     /// Ends lines and actors.

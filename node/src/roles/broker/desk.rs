@@ -74,7 +74,10 @@ impl Desk for Broker {
         let login = LoginId(random()?);
         let lifetime_s = self.inner.settings.proposal_lifetime_s;
         let until = self.now().seconds().saturating_add(lifetime_s);
-        let began = self.inner.logins.open(login, caller, account, account_key, until);
+        let began = self
+            .inner
+            .logins
+            .open(login, caller, account, account_key, until);
         let begin = Begin {
             login,
             caller: caller.to_owned(),
@@ -108,7 +111,9 @@ impl Desk for Broker {
         wait: Duration,
     ) -> Result<LoginState, DeskError> {
         let mut login = self.inner.logins.find(caller, &id)?;
-        let ended = login.state.wait_for(|s| matches!(s, LoginState::Ended { .. }));
+        let ended = login
+            .state
+            .wait_for(|s| matches!(s, LoginState::Ended { .. }));
         // A timeout is no error: the state as it stands is the answer.
         drop(tokio::time::timeout(wait, ended).await);
         let state = login.state.borrow().clone();
@@ -146,7 +151,10 @@ impl Desk for Broker {
         let operator = &self.inner.operator;
         let settings = &self.inner.settings;
         let texts = |addresses: &[warifu_client_sdk::transport::Multiaddr]| {
-            addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+            addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
         };
         let unsigned = Statement {
             verb: Verb::Ticket,
@@ -160,7 +168,10 @@ impl Desk for Broker {
             broker_addresses: texts(&settings.announce),
             trust_operator_addresses: texts(&settings.trust_operator_announce),
             secret: TicketSecret::from_bytes(random()?),
-            exp: self.now().seconds().saturating_add(settings.ticket_lifetime_s),
+            exp: self
+                .now()
+                .seconds()
+                .saturating_add(settings.ticket_lifetime_s),
             vote: Vote::sign(&operator.key, &unsigned),
         }
         .sign(&operator.key);
@@ -174,10 +185,13 @@ impl Desk for Broker {
         session: [u8; 32],
         wait: Duration,
     ) -> Result<EnrolmentState, DeskError> {
-        let (mut state, _) =
-            self.inner.enrolments.watch(caller, &session).ok_or(DeskError::UnknownTicket)?;
+        let (mut state, _) = self
+            .inner
+            .enrolments
+            .watch(caller, &session)
+            .ok_or(DeskError::UnknownTicket)?;
         let before = state.borrow_and_update().clone();
-        if matches!(before, EnrolmentState::Waiting | EnrolmentState::Digits) {
+        if before == EnrolmentState::Waiting {
             drop(tokio::time::timeout(wait, state.changed()).await);
         }
         let state = state.borrow().clone();
@@ -190,8 +204,11 @@ impl Desk for Broker {
         session: [u8; 32],
         digits: SixDigits,
     ) -> Result<EnrolmentState, DeskError> {
-        let (mut state, mut wrong) =
-            self.inner.enrolments.watch(caller, &session).ok_or(DeskError::UnknownTicket)?;
+        let (mut state, mut wrong) = self
+            .inner
+            .enrolments
+            .watch(caller, &session)
+            .ok_or(DeskError::UnknownTicket)?;
         if !matches!(*state.borrow_and_update(), EnrolmentState::Digits) {
             return Err(DeskError::NoDigits);
         }
@@ -206,7 +223,9 @@ impl Desk for Broker {
                 let left = wrong.borrow().unwrap_or_default();
                 return Err(DeskError::WrongDigits { left });
             }
-            ended = state.wait_for(|s| !matches!(s, EnrolmentState::Digits)) => {
+            ended = state.wait_for(|s| {
+                !matches!(s, EnrolmentState::Digits | EnrolmentState::Waiting)
+            }) => {
                 ended.map(drop).map_err(|_| DeskError::Stopping)?;
             }
             () = tokio::time::sleep(GENESIS_WAIT) => {}
@@ -218,10 +237,14 @@ impl Desk for Broker {
     async fn account(&self, account: Sub) -> Result<AccountState, DeskError> {
         let base = self.base(account).await?;
         match (base.status(), base.head()) {
-            (Some(status), Some(head)) => {
-                Ok(AccountState { status, head, account_key: *base.account_key() })
-            }
-            _ => Err(DeskError::Refused(warifu_consensus::agree::Refusal::NoGenesis)),
+            (Some(status), Some(head)) => Ok(AccountState {
+                status,
+                head,
+                account_key: *base.account_key(),
+            }),
+            _ => Err(DeskError::Refused(
+                warifu_consensus::agree::Refusal::NoGenesis,
+            )),
         }
     }
 
@@ -250,10 +273,12 @@ impl Desk for Broker {
             let content_key = keeper.secrets(&account)?.content_key;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let mut entries = Vec::new();
-            let wanted =
-                |height: u64| before.is_none_or(|b| height < b);
-            for sealed in
-                blocks.into_iter().rev().filter(|s| wanted(s.block.claims().height)).take(limit)
+            let wanted = |height: u64| before.is_none_or(|b| height < b);
+            for sealed in blocks
+                .into_iter()
+                .rev()
+                .filter(|s| wanted(s.block.claims().height))
+                .take(limit)
             {
                 let hash = sealed.block.hash();
                 let salt = keeper.salt(&account, &hash)?;
@@ -267,18 +292,24 @@ impl Desk for Broker {
             }
             Ok::<_, KeeperError>(entries)
         });
-        read.await.map_err(|_| DeskError::Stopping)?.map_err(|e| stopping(&e))
+        read.await
+            .map_err(|_| DeskError::Stopping)?
+            .map_err(|e| stopping(&e))
     }
 
     async fn freeze(&self, account: Sub) -> Result<Frozen, DeskError> {
         let base = self.base(account).await?;
         if base.head().is_none() {
-            return Err(DeskError::Refused(warifu_consensus::agree::Refusal::NoGenesis));
+            return Err(DeskError::Refused(
+                warifu_consensus::agree::Refusal::NoGenesis,
+            ));
         }
         let mut happened = self.inner.happened.subscribe();
         let above = base.next_height();
         let accounts = &self.inner.operator.accounts;
-        accounts.ask(account, Input::Freeze).map_err(|_| DeskError::Stopping)?;
+        accounts
+            .ask(account, Input::Freeze)
+            .map_err(|_| DeskError::Stopping)?;
         // The wish is durable once the account takes the next question.
         self.base(account).await?;
         let sealed = async {
@@ -299,7 +330,9 @@ impl Desk for Broker {
                 }
             }
         };
-        Ok(tokio::time::timeout(FREEZE_WAIT, sealed).await.unwrap_or(Frozen::Wanted))
+        Ok(tokio::time::timeout(FREEZE_WAIT, sealed)
+            .await
+            .unwrap_or(Frozen::Wanted))
     }
 
     async fn ready(&self) -> Result<(), DeskError> {

@@ -72,7 +72,10 @@ impl Logins {
         let entries = lock(&self.entries);
         let entry = entries.get(id).filter(|e| e.caller == caller);
         let entry = entry.ok_or(DeskError::UnknownLogin)?;
-        Ok(Login { sub: entry.sub, state: entry.state.subscribe() })
+        Ok(Login {
+            sub: entry.sub,
+            state: entry.state.subscribe(),
+        })
     }
 
     /// Waits for the answer to a cancel, should it be a refusal.
@@ -114,7 +117,10 @@ impl Logins {
         let mut entries = lock(&self.entries);
         if let Some(entry) = entries.get_mut(&id) {
             let account_key = entry.account_key;
-            entry.state.send_replace(LoginState::Ended { outcome, account_key });
+            entry.state.send_replace(LoginState::Ended {
+                outcome,
+                account_key,
+            });
             entry.until = now.seconds().saturating_add(REMEMBERED_S);
         }
         entries.retain(|_, e| e.until > now.seconds());
@@ -122,7 +128,9 @@ impl Logins {
 
     /// Enters what an account's records still say about recent logins.
     pub(super) fn remember(&self, sub: Sub, records: &[Record], now: Time) {
-        let Some(Record::Founding(founding)) = records.first() else { return };
+        let Some(Record::Founding(founding)) = records.first() else {
+            return;
+        };
         let mut locked = None;
         let mut superseded = false;
         for record in records {
@@ -146,7 +154,10 @@ impl Logins {
                             Outcome::Expired
                         };
                         let account_key = founding.account_key;
-                        let state = LoginState::Ended { outcome, account_key };
+                        let state = LoginState::Ended {
+                            outcome,
+                            account_key,
+                        };
                         self.enter(lock.login, &lock.caller, sub, account_key, state, exp, now);
                     }
                 }
@@ -158,7 +169,15 @@ impl Logins {
         {
             let exp = lock.block.claims().exp;
             let state = LoginState::Pending { exp };
-            self.enter(lock.login, &lock.caller, sub, founding.account_key, state, exp, now);
+            self.enter(
+                lock.login,
+                &lock.caller,
+                sub,
+                founding.account_key,
+                state,
+                exp,
+                now,
+            );
         }
     }
 
