@@ -5,4 +5,5 @@
     reason = "tests fail by panicking, also outside of test functions"
 )]
 
+mod nodes;
 mod store;

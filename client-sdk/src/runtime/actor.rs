@@ -17,6 +17,9 @@ use crate::store::{Space, Store};
 /// How long a machine with nothing to do stays in RAM.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// What is done with a machine between two inputs; its outputs are performed.
+pub(super) type Act<M> = Box<dyn FnOnce(&mut M, Time) -> Vec<Output> + Send>;
+
 /// What comes into an actor's inbox.
 pub(super) enum Command<M> {
     /// An input; `line` names the session that it came in, and a dead session's input is dropped.
@@ -26,7 +29,7 @@ pub(super) enum Command<M> {
     },
     /// A question about the machine, answered between inputs, or something that only this party's
     /// kind of machine can do; outputs are performed.
-    With(Box<dyn FnOnce(&mut M, Time) -> Vec<Output> + Send>),
+    With(Act<M>),
 }
 
 pub(super) struct Actor<M: Machine, S: Store> {

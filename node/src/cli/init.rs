@@ -381,7 +381,7 @@ impl<'a> Place<'a> {
         let seed = self.identity(&identity)?;
         let file = wanted(&seed.public());
         if let Some(before) = &self.before {
-            let (found, expected) = (own_key(&file, self.role), own_key(&before, self.role));
+            let (found, expected) = (own_key(&file, self.role), own_key(before, self.role));
             if found != expected {
                 let text = format!(
                     "{} holds the key {found}, expected {expected} as in {FILE_NAME}",

@@ -1,0 +1,213 @@
+//! `warifu ledger`: verify, show and export chains offline.
+
+mod show;
+
+use std::{
+    io::{self, BufWriter, IsTerminal},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use warifu_consensus::party::{Ledger, Sub};
+
+use crate::{
+    config::read_ledger,
+    export::{self, ExportWriter, Source, Verified, VerifyError, WalkError},
+    output::{Exit, Failure, Output, Style},
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Verify every signature and link, with keys from --ledger only. Exit code 1 names what failed.
+    Verify(VerifyArgs),
+    /// Draw chains. Without --ledger nothing is verified.
+    Show(ShowArgs),
+    /// Write all blocks of a data directory to stdout, in the form that verify reads.
+    Export(ExportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct VerifyArgs {
+    /// An export, or a node's directory or data directory.
+    source: PathBuf,
+    /// The ledger's origin and its operators' keys.
+    #[arg(long, value_name = "FILE")]
+    ledger: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    /// An export, or a node's directory or data directory.
+    source: PathBuf,
+    /// Only this account.
+    #[arg(long, value_name = "SUB")]
+    account: Option<Sub>,
+    /// Verify with these keys first.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExportArgs {
+    /// A node's directory or data directory.
+    dir: PathBuf,
+}
+
+pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
+    match command {
+        Command::Verify(args) => {
+            let ledger = pinned(&args.ledger)?;
+            let source = Source::find(&args.source).map_err(walk)?;
+            let verified = verify(&ledger, &source, output)?;
+            tell(&verified, &source, output)
+        }
+        Command::Show(args) => show(&args, output),
+        Command::Export(args) => export(&args.dir),
+    }
+}
+
+fn pinned(path: &Path) -> Result<Ledger, Failure> {
+    read_ledger(path).map_err(|error| Failure::from_error(Exit::Configuration, &error))
+}
+
+/// A record that a live node is just writing looks cut off: looks again before it says so.
+fn verify(ledger: &Ledger, source: &Source, output: Output) -> Result<Verified, Failure> {
+    const LOOKS: u32 = 3;
+    let mut looks = 1;
+    loop {
+        let bar = progress_bar(output);
+        let result = source
+            .blocks()
+            .map_err(|fault| VerifyError::Walk { after: None, fault })
+            .and_then(|blocks| {
+                export::verify(ledger, blocks, |done, total| {
+                    bar.set_length(total);
+                    bar.set_position(done);
+                })
+            });
+        bar.finish_and_clear();
+        match result {
+            Err(VerifyError::Walk {
+                fault: WalkError::Torn { .. },
+                ..
+            }) if looks < LOOKS => {
+                looks += 1;
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            result => return result.map_err(|error| refused(&error)),
+        }
+    }
+}
+
+fn progress_bar(output: Output) -> ProgressBar {
+    if output.is_json() || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("verifying {bar:30} {bytes}/{total_bytes} {eta}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn refused(error: &VerifyError) -> Failure {
+    let exit = match error {
+        error if error.is_input() => Exit::Input,
+        VerifyError::Walk {
+            fault: WalkError::Io { .. },
+            ..
+        } => Exit::Io,
+        _ => Exit::Refused,
+    };
+    let failure = Failure::from_error(exit, error);
+    if exit == Exit::Refused {
+        return Failure::new(exit, format!("not verified: {}", failure.message));
+    }
+    failure
+}
+
+fn walk(fault: WalkError) -> Failure {
+    let exit = match fault {
+        WalkError::Io { .. } => Exit::Io,
+        _ => Exit::Input,
+    };
+    Failure::from_error(exit, &fault)
+}
+
+fn tell(verified: &Verified, source: &Source, output: Output) -> Result<(), Failure> {
+    let kind = match source {
+        Source::Export(_) => "export",
+        Source::Journal(_) => "journal",
+    };
+    let answer = json!({
+        "verified": true,
+        "source": kind,
+        "iss": verified.iss,
+        "blocks": verified.blocks,
+        "accounts": verified.accounts,
+    });
+    output.print(&answer, || {
+        let mut lines = vec![format!(
+            "{}: {} accounts, {} blocks of {}",
+            output.paint(Style::Good, "verified"),
+            verified.accounts.len(),
+            verified.blocks,
+            verified.iss
+        )];
+        lines.extend(verified.accounts.iter().map(|account| {
+            format!(
+                "  {}  {:8} height {:>6}  head {}",
+                account.account, account.status, account.height, account.head
+            )
+        }));
+        if kind == "journal" {
+            // An export has a last line; a journal cut at a record's end can't be told from a short one.
+            lines.push("Compare the heads with another party's: a journal that lost its last blocks verifies too.".to_owned());
+        }
+        lines.join("\n")
+    })
+}
+
+fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
+    let source = Source::find(&args.source).map_err(walk)?;
+    let is_verified = match &args.ledger {
+        Some(path) => {
+            verify(&pinned(path)?, &source, output)?;
+            true
+        }
+        None => false,
+    };
+    let mut chains = show::Chains::default();
+    for found in source.blocks().map_err(walk)? {
+        let found = found.map_err(walk)?;
+        let sub = found.sealed.block.claims().sub;
+        if args.account.is_none_or(|account| account == sub) && !found.is_conflict {
+            chains.add(found.sealed);
+        }
+    }
+    if let Some(account) = args.account.filter(|_| chains.is_empty()) {
+        let text = format!("no block of account {account} in {}", args.source.display());
+        return Err(Failure::new(Exit::Input, text));
+    }
+    chains.print(is_verified, output)
+}
+
+fn export(dir: &Path) -> Result<(), Failure> {
+    let source = Source::find(dir).map_err(walk)?;
+    if let Source::Export(path) = &source {
+        let text = format!("{} is a file, expected a directory", path.display());
+        return Err(Failure::new(Exit::Input, text));
+    }
+    let blocks = source.blocks().map_err(walk)?;
+    let stdout =
+        |error: io::Error| Failure::new(Exit::Io, format!("could not write the export: {error}"));
+    let out = BufWriter::new(io::stdout().lock());
+    let mut writer = ExportWriter::begin(out, blocks.iss()).map_err(stdout)?;
+    for found in blocks {
+        let found = found.map_err(walk)?;
+        // Evidence of a conflict is no part of a chain.
+        if !found.is_conflict {
+            writer.block(&found.sealed).map_err(stdout)?;
+        }
+    }
+    writer.finish().map_err(stdout).map(drop)
+}

@@ -1,0 +1,345 @@
+//! The desk: what the HTTP side asks of this broker.
+
+use std::time::Duration;
+
+use warifu_client_sdk::runtime::KeeperError;
+use warifu_consensus::{
+    agree::{Base, Begin, Input, LoginId, Record},
+    body,
+    enrol::{SixDigits, Ticket, TicketSecret},
+    party::{Role, Sub},
+    time::Time,
+    vote::{Statement, Verb, Vote},
+};
+
+use super::{Broker, FREEZE_WAIT, Happened};
+use crate::api::desk::{
+    AccountState, Began, BeginRequest, Desk, DeskError, EnrolmentState, Entry, Frozen, LoginState,
+};
+
+/// How long `begin` waits for the account's turn.
+const BEGIN_WAIT: Duration = Duration::from_secs(5);
+/// How long a confirmation waits for the genesis.
+const GENESIS_WAIT: Duration = Duration::from_secs(10);
+/// Tickets that one caller may have out at once.
+const TICKETS_PER_CALLER: usize = 1_000;
+
+fn stopping(error: &KeeperError) -> DeskError {
+    tracing::error!(%error, "the desk can't read");
+    DeskError::Stopping
+}
+
+fn random<const N: usize>() -> Result<[u8; N], DeskError> {
+    let mut bytes = [0u8; N];
+    getrandom::fill(&mut bytes).map_err(|_| DeskError::Stopping)?;
+    Ok(bytes)
+}
+
+impl Broker {
+    fn known(&self, account: Sub) -> Result<(), DeskError> {
+        if self.inner.operator.directory.has(&account) {
+            Ok(())
+        } else {
+            Err(DeskError::UnknownAccount { account })
+        }
+    }
+
+    async fn base(&self, account: Sub) -> Result<Base, DeskError> {
+        self.known(account)?;
+        self.inner
+            .operator
+            .accounts
+            .with(account, |machine, _| (machine.base().clone(), Vec::new()))
+            .await
+            .ok_or(DeskError::Stopping)
+    }
+}
+
+impl Desk for Broker {
+    fn now(&self) -> Time {
+        (self.inner.operator.clock)()
+    }
+
+    async fn begin(
+        &self,
+        caller: &str,
+        aud: &str,
+        account: Sub,
+        request: BeginRequest,
+    ) -> Result<Began, DeskError> {
+        let account_key = *self.base(account).await?.account_key();
+        if self.trust_operator_session().is_none() {
+            return Err(DeskError::TrustOperatorUnreachable);
+        }
+        let login = LoginId(random()?);
+        let lifetime_s = self.inner.settings.proposal_lifetime_s;
+        let until = self.now().seconds().saturating_add(lifetime_s);
+        let began = self
+            .inner
+            .logins
+            .open(login, caller, account, account_key, until);
+        let begin = Begin {
+            login,
+            caller: caller.to_owned(),
+            aud: aud.to_owned(),
+            nonce: request.nonce,
+            kind: request.kind,
+            body: request.body,
+            lifetime_s,
+        };
+        self.inner
+            .operator
+            .accounts
+            .ask(account, Input::Begin(Box::new(begin)))
+            .map_err(|_| DeskError::Stopping)?;
+        match tokio::time::timeout(BEGIN_WAIT, began).await {
+            Ok(Ok(Ok(began))) => Ok(began),
+            Ok(Ok(Err(refusal))) => Err(match refusal {
+                warifu_consensus::agree::Refusal::TrustOperatorDown => {
+                    DeskError::TrustOperatorUnreachable
+                }
+                refusal => DeskError::Refused(refusal),
+            }),
+            Ok(Err(_)) | Err(_) => Err(DeskError::Stopping),
+        }
+    }
+
+    async fn login(
+        &self,
+        caller: &str,
+        id: LoginId,
+        wait: Duration,
+    ) -> Result<LoginState, DeskError> {
+        let mut login = self.inner.logins.find(caller, &id)?;
+        let ended = login
+            .state
+            .wait_for(|s| matches!(s, LoginState::Ended { .. }));
+        // A timeout is no error: the state as it stands is the answer.
+        drop(tokio::time::timeout(wait, ended).await);
+        let state = login.state.borrow().clone();
+        Ok(state)
+    }
+
+    async fn cancel(&self, caller: &str, id: LoginId) -> Result<(), DeskError> {
+        let mut login = self.inner.logins.find(caller, &id)?;
+        let refused = self.inner.logins.cancelling(&id);
+        self.inner
+            .operator
+            .accounts
+            .ask(login.sub, Input::Cancel { login: id })
+            .map_err(|_| DeskError::Stopping)?;
+        tokio::select! {
+            Ok(refusal) = refused => Err(DeskError::Refused(refusal)),
+            ended = login.state.wait_for(|s| matches!(s, LoginState::Ended { .. })) => {
+                ended.map(drop).map_err(|_| DeskError::Stopping)
+            }
+            () = tokio::time::sleep(BEGIN_WAIT) => Err(DeskError::Stopping),
+        }
+    }
+
+    async fn open_ticket(&self, caller: &str) -> Result<Ticket, DeskError> {
+        if self.trust_operator_session().is_none() {
+            return Err(DeskError::TrustOperatorUnreachable);
+        }
+        let found = self.inner.enrolments.open_of(caller);
+        if found >= TICKETS_PER_CALLER {
+            return Err(DeskError::Limit {
+                what: format!("{found} tickets are out, at most {TICKETS_PER_CALLER} allowed"),
+                retry_after_s: self.inner.settings.ticket_lifetime_s,
+            });
+        }
+        let operator = &self.inner.operator;
+        let settings = &self.inner.settings;
+        let texts = |addresses: &[warifu_client_sdk::transport::Multiaddr]| {
+            addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        let unsigned = Statement {
+            verb: Verb::Ticket,
+            role: Role::Broker,
+            sub: Sub::ZERO,
+            hash: warifu_consensus::encoding::Hash::ZERO,
+        };
+        let ticket = Ticket {
+            ledger: operator.ledger.clone(),
+            session: random()?,
+            broker_addresses: texts(&settings.announce),
+            trust_operator_addresses: texts(&settings.trust_operator_announce),
+            secret: TicketSecret::from_bytes(random()?),
+            exp: self
+                .now()
+                .seconds()
+                .saturating_add(settings.ticket_lifetime_s),
+            vote: Vote::sign(&operator.key, &unsigned),
+        }
+        .sign(&operator.key);
+        self.inner.enrolments.open(caller, ticket.clone());
+        Ok(ticket)
+    }
+
+    async fn enrolment(
+        &self,
+        caller: &str,
+        session: [u8; 32],
+        wait: Duration,
+    ) -> Result<EnrolmentState, DeskError> {
+        let (mut state, _) = self
+            .inner
+            .enrolments
+            .watch(caller, &session)
+            .ok_or(DeskError::UnknownTicket)?;
+        let before = state.borrow_and_update().clone();
+        if matches!(before, EnrolmentState::Waiting | EnrolmentState::Digits) {
+            drop(tokio::time::timeout(wait, state.changed()).await);
+        }
+        let state = state.borrow().clone();
+        Ok(state)
+    }
+
+    async fn confirm(
+        &self,
+        caller: &str,
+        session: [u8; 32],
+        digits: SixDigits,
+    ) -> Result<EnrolmentState, DeskError> {
+        let (mut state, mut wrong) = self
+            .inner
+            .enrolments
+            .watch(caller, &session)
+            .ok_or(DeskError::UnknownTicket)?;
+        if !matches!(*state.borrow_and_update(), EnrolmentState::Digits) {
+            return Err(DeskError::NoDigits);
+        }
+        wrong.mark_unchanged();
+        if !self.inner.enrolments.confirm(session, digits) {
+            return Err(DeskError::Stopping);
+        }
+        tokio::select! {
+            biased;
+            changed = wrong.changed() => {
+                changed.map_err(|_| DeskError::Stopping)?;
+                let left = wrong.borrow().unwrap_or_default();
+                return Err(DeskError::WrongDigits { left });
+            }
+            ended = state.wait_for(|s| !matches!(s, EnrolmentState::Digits)) => {
+                ended.map(drop).map_err(|_| DeskError::Stopping)?;
+            }
+            () = tokio::time::sleep(GENESIS_WAIT) => {}
+        }
+        let state = state.borrow().clone();
+        Ok(state)
+    }
+
+    async fn account(&self, account: Sub) -> Result<AccountState, DeskError> {
+        let base = self.base(account).await?;
+        match (base.status(), base.head()) {
+            (Some(status), Some(head)) => Ok(AccountState {
+                status,
+                head,
+                account_key: *base.account_key(),
+            }),
+            _ => Err(DeskError::Refused(
+                warifu_consensus::agree::Refusal::NoGenesis,
+            )),
+        }
+    }
+
+    async fn history(
+        &self,
+        account: Sub,
+        before: Option<u64>,
+        limit: u64,
+    ) -> Result<Vec<Entry>, DeskError> {
+        self.known(account)?;
+        let keeper = self.inner.operator.keeper.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bodies = std::collections::HashMap::new();
+            let mut blocks = Vec::new();
+            for record in keeper.records(&account)? {
+                match record {
+                    Record::BrokerLock(lock) => {
+                        if let Some(body) = lock.body {
+                            bodies.insert(lock.block.hash(), body);
+                        }
+                    }
+                    Record::Sealed(sealed) => blocks.push(*sealed),
+                    _ => {}
+                }
+            }
+            let content_key = keeper.secrets(&account)?.content_key;
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let mut entries = Vec::new();
+            let wanted = |height: u64| before.is_none_or(|b| height < b);
+            for sealed in blocks
+                .into_iter()
+                .rev()
+                .filter(|s| wanted(s.block.claims().height))
+                .take(limit)
+            {
+                let hash = sealed.block.hash();
+                let salt = keeper.salt(&account, &hash)?;
+                let body = match (&content_key, salt, bodies.get(&hash)) {
+                    (Some(key), Some(salt), Some(sealed_body)) => {
+                        body::open_body(key, &salt, &sealed.block, sealed_body).ok()
+                    }
+                    _ => None,
+                };
+                entries.push(Entry { sealed, body });
+            }
+            Ok::<_, KeeperError>(entries)
+        });
+        read.await
+            .map_err(|_| DeskError::Stopping)?
+            .map_err(|e| stopping(&e))
+    }
+
+    async fn freeze(&self, account: Sub) -> Result<Frozen, DeskError> {
+        let base = self.base(account).await?;
+        if base.head().is_none() {
+            return Err(DeskError::Refused(
+                warifu_consensus::agree::Refusal::NoGenesis,
+            ));
+        }
+        let mut happened = self.inner.happened.subscribe();
+        let above = base.next_height();
+        let accounts = &self.inner.operator.accounts;
+        accounts
+            .ask(account, Input::Freeze)
+            .map_err(|_| DeskError::Stopping)?;
+        // The wish is durable once the account takes the next question.
+        self.base(account).await?;
+        let sealed = async {
+            loop {
+                match happened.recv().await {
+                    Ok(Happened::Sealed(sub, sealed))
+                        if sub == account
+                            && sealed.block.claims().height >= above
+                            && sealed.block.claims().kind
+                                == warifu_consensus::block::Kind::Freeze =>
+                    {
+                        return Frozen::Sealed(sealed);
+                    }
+                    Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => {
+                        return Frozen::Wanted;
+                    }
+                }
+            }
+        };
+        Ok(tokio::time::timeout(FREEZE_WAIT, sealed)
+            .await
+            .unwrap_or(Frozen::Wanted))
+    }
+
+    async fn ready(&self) -> Result<(), DeskError> {
+        if !self.inner.operator.keeper.store().is_running() {
+            return Err(DeskError::Stopping);
+        }
+        if self.trust_operator_session().is_none() {
+            return Err(DeskError::TrustOperatorUnreachable);
+        }
+        Ok(())
+    }
+}
