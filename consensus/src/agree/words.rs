@@ -102,7 +102,11 @@ impl Words {
             let named = w.proposal.as_ref().map_or(w.word.hash, |p| p.claims().prev);
             account.counts_since_unfreeze(&named)
         };
-        let mut wishes = self.0.iter().filter(|w| w.word.verb != Verb::Deny).peekable();
+        let mut wishes = self
+            .0
+            .iter()
+            .filter(|w| w.word.verb != Verb::Deny)
+            .peekable();
         wishes.peek().is_some() && !wishes.any(counts)
     }
 

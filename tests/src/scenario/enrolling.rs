@@ -19,7 +19,9 @@ impl World {
     pub(super) fn scan(&mut self, account: usize) {
         let node = Self::node_of(account, Role::Device);
         let clock = self.clock(account, Role::Device);
-        let Some(ticket) = self.places[account].ticket.clone() else { return };
+        let Some(ticket) = self.places[account].ticket.clone() else {
+            return;
+        };
         if !self.nodes[node].up || self.seat(account, Role::Device).consumed {
             return;
         }
@@ -47,7 +49,9 @@ impl World {
         let roles = [Role::Broker, Role::TrustOperator, Role::Device];
         let (role, from) = (roles[node.min(2)], roles[peer.min(2)]);
         let account = self.places.iter().position(|p| {
-            p.ticket.as_ref().is_some_and(|t| &t.session == message.session())
+            p.ticket
+                .as_ref()
+                .is_some_and(|t| &t.session == message.session())
         });
         let Some(account) = account else { return };
         let clock = self.clock(account, role);
@@ -69,7 +73,13 @@ impl World {
             (None, Role::TrustOperator, EnrolMessage::Announce { .. }) if !seat.consumed => {
                 seat.consumed = true;
                 let ledger = &operators().ledger;
-                match Enrolment::of_trust_operator(ledger, &message, seat.key.clone(), clock, entropy) {
+                match Enrolment::of_trust_operator(
+                    ledger,
+                    &message,
+                    seat.key.clone(),
+                    clock,
+                    entropy,
+                ) {
                     Ok((machine, outputs)) => {
                         seat.enrolment = Some(machine);
                         outputs
@@ -82,8 +92,14 @@ impl World {
         self.perform_enrolment(account, role, outputs);
     }
 
-    pub(super) fn perform_enrolment(&mut self, account: usize, role: Role, outputs: Vec<EnrolOutput>) {
-        let stops = self.crash_one_in > 0 && !outputs.is_empty() && self.chance.one_in(self.crash_one_in);
+    pub(super) fn perform_enrolment(
+        &mut self,
+        account: usize,
+        role: Role,
+        outputs: Vec<EnrolOutput>,
+    ) {
+        let stops =
+            self.crash_one_in > 0 && !outputs.is_empty() && self.chance.one_in(self.crash_one_in);
         let cut = self.chance.below(outputs.len() as u64 + 1) as usize;
         for (number, output) in outputs.into_iter().enumerate() {
             if stops && number == cut {
@@ -106,7 +122,9 @@ impl World {
                 let message = Message::Enrol(Box::new(message));
                 self.post_message(account, role, to, name, &message);
             }
-            EnrolOutput::KeepShare { share, content_key, .. } => {
+            EnrolOutput::KeepShare {
+                share, content_key, ..
+            } => {
                 let seat = self.seat_mut(account, role);
                 seat.share = Some(share.encode().to_vec());
                 seat.content_key = content_key.map(|key| *key.expose());
@@ -137,10 +155,15 @@ impl World {
                 }
                 self.schedule_tick(account, role);
             }
-            EnrolOutput::Failed { culprit, reason, kept } => {
+            EnrolOutput::Failed {
+                culprit,
+                reason,
+                kept,
+            } => {
                 self.tell_story(format!("a{account} {role} enrolment failed: {reason}"));
                 if let Some(culprit) = culprit.filter(|c| self.invariants.hostile != Some(*c)) {
-                    let what = format!("the {role} blames the honest {culprit} in an enrolment: {reason}");
+                    let what =
+                        format!("the {role} blames the honest {culprit} in an enrolment: {reason}");
                     self.invariants.failed(account, what);
                 }
                 if kept.is_some() {
@@ -164,10 +187,23 @@ impl World {
 
     /// A trust operator's node that used a session up and founded nothing can never found it: it
     /// answers for the account that it does not have.
-    pub(super) fn answer_for_nobody(&mut self, account: usize, role: Role, from: Role, agree: &Agree) {
+    pub(super) fn answer_for_nobody(
+        &mut self,
+        account: usize,
+        role: Role,
+        from: Role,
+        agree: &Agree,
+    ) {
         let seat = self.seat(account, role);
         let over = seat.consumed && seat.enrolment.as_ref().is_none_or(Enrolment::is_over);
-        let asks = matches!(agree, Agree::HeadIs { head: None, ask: true, .. });
+        let asks = matches!(
+            agree,
+            Agree::HeadIs {
+                head: None,
+                ask: true,
+                ..
+            }
+        );
         if role == Role::TrustOperator && over && asks {
             self.post(account, role, from, Agree::GenesisDead);
         }

@@ -113,15 +113,18 @@ impl View {
             .iter()
             .rposition(|s| s.block.claims().kind == Kind::Unfreeze)
             .unwrap_or(0);
-        let place = chain
-            .iter()
-            .skip(since)
-            .find(|s| s.block.hash() == hash)?;
+        let place = chain.iter().skip(since).find(|s| s.block.hash() == hash)?;
         Some(place.block.claims().height)
     }
 
     /// The height above which this word asks for a freeze, if it counts for this party.
-    fn freeze_asked(&self, role: Role, verb: Verb, hash: Hash, proposal: Option<&Block>) -> Option<u64> {
+    fn freeze_asked(
+        &self,
+        role: Role,
+        verb: Verb,
+        hash: Hash,
+        proposal: Option<&Block>,
+    ) -> Option<u64> {
         let above = match (verb, proposal) {
             (Verb::Freeze, _) => self.position_since_unfreeze(role, hash)?,
             (Verb::Disown, Some(block)) => {
@@ -272,7 +275,9 @@ impl Invariants {
         self.witness(account, &sealed.block);
         let admit = kind.class() == Class::Admit && kind != Kind::Genesis;
         if admit && (revoked || frozen != (kind == Kind::Unfreeze)) {
-            let what = format!("the {role} took `{kind}` into an account frozen={frozen} revoked={revoked}");
+            let what = format!(
+                "the {role} took `{kind}` into an account frozen={frozen} revoked={revoked}"
+            );
             self.violated(account, what);
         }
         if kind.class() == Class::Admit {
@@ -282,14 +287,18 @@ impl Invariants {
         let pending = self.views[account].freeze_above[slot];
         if role == Role::TrustOperator && self.sound(role) {
             if admit && let Some(above) = pending {
-                let what = format!("`{kind}` {hash} was sealed at {height} after a freeze above {above} was received");
+                let what = format!(
+                    "`{kind}` {hash} was sealed at {height} after a freeze above {above} was received"
+                );
                 self.violated(account, what);
             }
             if admit && self.views[account].denied[slot].contains(&hash) {
                 self.violated(account, format!("denied block {hash} was sealed"));
             }
         }
-        if (kind == Kind::Freeze && pending.is_some_and(|above| height > above)) || kind == Kind::Revoke {
+        if (kind == Kind::Freeze && pending.is_some_and(|above| height > above))
+            || kind == Kind::Revoke
+        {
             self.views[account].freeze_above[slot] = None;
         }
         // Rule 3: the trust operator's chain is never behind the broker's.
@@ -343,9 +352,23 @@ impl Invariants {
         let message = sealed.block.input().as_bytes();
         let proven = matches!(&sealed.proof, Proof::Account(s) if verify_strict(&account_key, message, s).is_ok());
         if !proven {
-            self.violated(account, format!("{what} {hash} is not signed by the account key"));
+            self.violated(
+                account,
+                format!("{what} {hash} is not signed by the account key"),
+            );
         }
-        let (Votes::Admit { assent, endorse, seal } | Votes::Genesis { assent, endorse, seal, .. }) = &sealed.votes else {
+        let (Votes::Admit {
+            assent,
+            endorse,
+            seal,
+        }
+        | Votes::Genesis {
+            assent,
+            endorse,
+            seal,
+            ..
+        }) = &sealed.votes
+        else {
             self.violated(account, format!("{what} {hash} lacks the three votes"));
             return;
         };
@@ -355,20 +378,32 @@ impl Invariants {
             (seal, Verb::Seal, Role::TrustOperator),
         ];
         for (vote, verb, role) in votes {
-            let statement = Statement { verb, role, sub: sealed.block.claims().sub, hash };
+            let statement = Statement {
+                verb,
+                role,
+                sub: sealed.block.claims().sub,
+                hash,
+            };
             if vote.verify(&statement, parties.key(role)).is_err() {
                 self.violated(account, format!("{what} {hash} lacks the {role}'s vote"));
             }
         }
         for role in [Role::Device, Role::Broker] {
             if self.honest(role) && !self.views[account].ever_locked[at(role)].contains(&hash) {
-                self.violated(account, format!("{what} {hash} was never locked by the {role}"));
+                self.violated(
+                    account,
+                    format!("{what} {hash} was never locked by the {role}"),
+                );
             }
         }
         let view = &self.views[account];
         let kind = sealed.block.claims().kind;
-        if self.honest(Role::Device) && kind != Kind::Genesis && !view.approved.contains_key(&hash) {
-            self.violated(account, format!("{what} {hash} was never approved by the customer"));
+        if self.honest(Role::Device) && kind != Kind::Genesis && !view.approved.contains_key(&hash)
+        {
+            self.violated(
+                account,
+                format!("{what} {hash} was never approved by the customer"),
+            );
         }
     }
 
@@ -393,7 +428,10 @@ impl Invariants {
                     self.violated(account, format!("device assented to {hash} without a lock"));
                 }
                 if refused {
-                    self.violated(account, format!("device assented to {hash}, which it denied"));
+                    self.violated(
+                        account,
+                        format!("device assented to {hash}, which it denied"),
+                    );
                 }
             }
             Agree::Endorse { block, .. } => {
@@ -406,14 +444,20 @@ impl Invariants {
                     self.violated(account, format!("broker endorsed {hash} without a lock"));
                 }
                 if replaced && self.sound(Role::Broker) {
-                    self.violated(account, format!("broker endorsed {hash} after its restrict block"));
+                    self.violated(
+                        account,
+                        format!("broker endorsed {hash} after its restrict block"),
+                    );
                 }
             }
             Agree::Restrict { block, .. } => {
                 let height = block.claims().height;
                 let locked = self.views[account].restricts.get(&height);
                 if locked.is_none_or(|b| b.hash() != block.hash()) {
-                    self.violated(account, "broker sent a restrict block before it was durable".into());
+                    self.violated(
+                        account,
+                        "broker sent a restrict block before it was durable".into(),
+                    );
                 }
             }
             Agree::Blocks { sealed } => self.gave(account, role, to, sealed),
@@ -430,7 +474,10 @@ impl Invariants {
             let own = view.chains[at(role)].get(height);
             let broker_has = view.chains[1].len() > height;
             if own.is_none_or(|s| s.block.hash() != hash) {
-                self.violated(account, format!("the {role} gave block {height} before it was durable"));
+                self.violated(
+                    account,
+                    format!("the {role} gave block {height} before it was durable"),
+                );
             }
             if (role, to) == (Role::TrustOperator, Role::Device)
                 && self.sound(Role::Broker)
@@ -444,9 +491,15 @@ impl Invariants {
 
     /// A party took a message in completely: it did not crash while it answered.
     pub fn took(&mut self, account: usize, role: Role, agree: &Agree) {
-        let Agree::Word { word, proposal } = agree else { return };
-        let Some((parties, _)) = self.views[account].parties else { return };
-        let Some(genesis) = self.views[account].chains[at(role)].first() else { return };
+        let Agree::Word { word, proposal } = agree else {
+            return;
+        };
+        let Some((parties, _)) = self.views[account].parties else {
+            return;
+        };
+        let Some(genesis) = self.views[account].chains[at(role)].first() else {
+            return;
+        };
         let statement = Statement {
             verb: word.verb,
             role: Role::Device,
@@ -459,7 +512,9 @@ impl Invariants {
         self.count("word");
         let named = proposal.as_ref().is_none_or(|p| p.hash() == word.hash);
         let view = &mut self.views[account];
-        if named && let Some(above) = view.freeze_asked(role, word.verb, word.hash, proposal.as_ref()) {
+        if named
+            && let Some(above) = view.freeze_asked(role, word.verb, word.hash, proposal.as_ref())
+        {
             let slot = &mut view.freeze_above[at(role)];
             *slot = Some(slot.map_or(above, |a| a.max(above)));
         }
@@ -482,7 +537,10 @@ impl Invariants {
             Event::Sealed(sealed) if self.honest(role) => {
                 let stored = self.views[account].chains[at(role)].last();
                 if stored.is_none_or(|s| s.block.hash() != sealed.block.hash()) {
-                    self.violated(account, format!("the {role} told a block before it was durable"));
+                    self.violated(
+                        account,
+                        format!("the {role} told a block before it was durable"),
+                    );
                 }
             }
             Event::Began { login, number, .. } => {
@@ -511,7 +569,10 @@ impl Invariants {
             None => None,
         };
         if before.is_some() && !self.broker_crashed {
-            self.violated(account, format!("login {id:?} ended twice: {before:?}, then {outcome:?}"));
+            self.violated(
+                account,
+                format!("login {id:?} ended twice: {before:?}, then {outcome:?}"),
+            );
         }
         if let Outcome::Admitted(sealed) = outcome {
             self.told_admitted(account, id, sealed, now);
@@ -538,7 +599,11 @@ impl Invariants {
         if now >= Time::from_seconds(claims.exp) {
             wrong.push("was told after its exp");
         }
-        if view.restricts.get(&claims.height).is_some_and(|r| r.claims().supersedes == Some(hash)) {
+        if view
+            .restricts
+            .get(&claims.height)
+            .is_some_and(|r| r.claims().supersedes == Some(hash))
+        {
             wrong.push("was told after the broker signed a superseding restrict block");
         }
         if view.freeze_above[1].is_some() {
@@ -594,9 +659,13 @@ impl Invariants {
                 if chain.is_empty() {
                     continue;
                 }
-                let verified = warifu_consensus::chain::verify_chain(&operators().ledger, chain.iter());
+                let verified =
+                    warifu_consensus::chain::verify_chain(&operators().ledger, chain.iter());
                 if let Err(error) = verified {
-                    self.violated(account, format!("the {role}'s chain does not verify: {error}"));
+                    self.violated(
+                        account,
+                        format!("the {role}'s chain does not verify: {error}"),
+                    );
                 }
             }
             self.prefixes(account, &honest);
@@ -608,7 +677,8 @@ impl Invariants {
                     let chain = &self.views[account].chains[at(role)];
                     let times = chain.iter().filter(|s| s.block.hash() == hash).count();
                     if times != 1 {
-                        let what = format!("admitted block {hash} is {times} times in the {role}'s chain");
+                        let what =
+                            format!("admitted block {hash} is {times} times in the {role}'s chain");
                         self.violated(account, what);
                     }
                 }
@@ -627,7 +697,10 @@ impl Invariants {
                 .position(|(a, b)| a.block.hash() != b.block.hash());
             // A cheating trust operator may show the two halves of a superseded pair, see `witness`.
             if let Some(height) = apart.filter(|_| !forgiven) {
-                let what = format!("chains of the {} and the {} part at {height}", pair[0], pair[1]);
+                let what = format!(
+                    "chains of the {} and the {} part at {height}",
+                    pair[0], pair[1]
+                );
                 self.violated(account, what);
             }
         }

@@ -28,12 +28,19 @@ impl World {
             body: Body {
                 channel: "web".into(),
                 address: "192.0.2.7".into(),
-                details: vec![Detail { label: "amount".into(), value: "12.00 EUR".into() }],
+                details: vec![Detail {
+                    label: "amount".into(),
+                    value: "12.00 EUR".into(),
+                }],
                 reference: (kind == Kind::Unfreeze).then(|| "desk 4711".to_owned()),
             },
             lifetime_s,
         };
-        let asked = Login { begin: begin.clone(), number: None, ended: None };
+        let asked = Login {
+            begin: begin.clone(),
+            number: None,
+            ended: None,
+        };
         self.invariants.views[account].logins.insert(login, asked);
         self.tell_story(format!("a{account} page begins {kind}"));
         self.feed(account, Role::Broker, Input::Begin(Box::new(begin)));
@@ -61,7 +68,9 @@ impl World {
     #[must_use]
     pub fn page_number(&self, account: usize, nonce: &str) -> Option<u8> {
         let logins = self.invariants.views[account].logins.values();
-        logins.filter(|l| l.begin.nonce == nonce).find_map(|l| l.number)
+        logins
+            .filter(|l| l.begin.nonce == nonce)
+            .find_map(|l| l.number)
     }
 
     pub(super) fn react(&mut self, account: usize, role: Role, event: &Event) {
@@ -125,7 +134,9 @@ impl World {
             let records = &mut self.seat_mut(account, role).records;
             records.truncate(records.len() - cut);
             let blocks = self.seat(account, role).chain().count();
-            self.tell_story(format!("a{account} {role} is set back by {cut} records to {blocks} blocks"));
+            self.tell_story(format!(
+                "a{account} {role} is set back by {cut} records to {blocks} blocks"
+            ));
             self.invariants.set_back(account, role, blocks);
         }
     }
@@ -186,11 +197,15 @@ impl World {
             return;
         }
         if frozen && !self.is_admitted(account, Kind::Unfreeze) {
-            self.invariants.failed(account, "frozen account cannot be unfrozen in fair weather".into());
+            self.invariants.failed(
+                account,
+                "frozen account cannot be unfrozen in fair weather".into(),
+            );
             return;
         }
         if !self.is_admitted(account, Kind::Login) {
-            self.invariants.failed(account, "no login is admitted in fair weather".into());
+            self.invariants
+                .failed(account, "no login is admitted in fair weather".into());
         }
     }
 
@@ -199,9 +214,13 @@ impl World {
         self.feed(account, Role::Broker, Input::Freeze);
         self.run_for(400);
         let chain = &self.invariants.views[account].chains[at(Role::Broker)];
-        let sealed = chain.iter().skip(height).any(|s| s.block.claims().kind == Kind::Freeze);
+        let sealed = chain
+            .iter()
+            .skip(height)
+            .any(|s| s.block.claims().kind == Kind::Freeze);
         if !sealed {
-            self.invariants.failed(account, "no freeze is sealed in fair weather".into());
+            self.invariants
+                .failed(account, "no freeze is sealed in fair weather".into());
         }
     }
 

@@ -120,12 +120,9 @@ impl Seat {
                 let content_key = content_key.ok_or("device without content key")?;
                 Machine::Device(Box::new(Device::recover(records, key, share, content_key)?))
             }
-            Role::Broker => Machine::Broker(Box::new(Broker::recover(
-                records,
-                key,
-                share,
-                content_key,
-            )?)),
+            Role::Broker => {
+                Machine::Broker(Box::new(Broker::recover(records, key, share, content_key)?))
+            }
             Role::TrustOperator => Machine::TrustOperator(Box::new(TrustOperator::recover(
                 records, key, share, options,
             )?)),

@@ -86,7 +86,11 @@ pub fn standing() -> &'static [Founded] {
         for (account, founded) in accounts.iter_mut().enumerate() {
             for role in Role::ALL {
                 let journal = world.seat(account, role).records.clone();
-                assert_eq!(world.seat(account, role).chain().count(), 1, "calm genesis failed");
+                assert_eq!(
+                    world.seat(account, role).chain().count(),
+                    1,
+                    "calm genesis failed"
+                );
                 founded.journals[usize::from(role.number()) - 1] = journal;
             }
         }
@@ -105,8 +109,11 @@ fn born() -> Vec<Founded> {
 pub fn stranger_world(seed: u64, accounts: usize) -> World {
     let mut world = World::for_strangers(seed, accounts, None);
     for account in 0..accounts {
-        let (session, secret, device) =
-            (world.chance.bytes(), world.chance.bytes(), world.chance.bytes());
+        let (session, secret, device) = (
+            world.chance.bytes(),
+            world.chance.bytes(),
+            world.chance.bytes(),
+        );
         let ticket = ticket(session, secret, Time(START_MS));
         world.settle_stranger(ticket, Arc::new(IdentityKey::from_seed(device)));
         for _ in 0..4 {
@@ -131,7 +138,10 @@ pub fn run(seed: u64, flavour: Flavour) -> Result<Summary, Box<Failure>> {
         world.make_fair();
         // The longest wait of the rules: a restored broker, then the window of rule 10's limit.
         world.run_for(900);
-        let hostile_operator = matches!(flavour, Flavour::Hostile(Role::Broker | Role::TrustOperator));
+        let hostile_operator = matches!(
+            flavour,
+            Flavour::Hostile(Role::Broker | Role::TrustOperator)
+        );
         for account in 0..world.places.len() {
             if !hostile_operator && world.invariants.violations.is_empty() {
                 world.must_live(account, flavour != Flavour::Hostile(Role::Device));
@@ -184,7 +194,9 @@ fn make_world(seed: u64, flavour: Flavour, chance: &mut Chance) -> World {
         }
     };
     let delay_s = if chance.one_in(4) { 60 } else { 0 };
-    world.options = TrustOperatorOptions { unfreeze_delay_s: delay_s };
+    world.options = TrustOperatorOptions {
+        unfreeze_delay_s: delay_s,
+    };
     world
 }
 

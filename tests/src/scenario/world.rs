@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use warifu_consensus::{
     agree::{Event, Input, LoginId, Output, Record, TrustOperatorOptions},
     block::Sealed,
-    enrol::{SixDigits, Ticket},
     encoding::Hash,
+    enrol::{SixDigits, Ticket},
     party::{Role, Sub},
     time::Time,
     wire::{self, Agree, MAX_BLOCKS_BYTES, MAX_FRAME, Message},
@@ -160,7 +160,10 @@ impl World {
         let mut lines = vec![Line::new([0, 1])];
         let mut nodes = vec![];
         for node in 0..2 + accounts {
-            nodes.push(Node { up: true, skew_ms: 0 });
+            nodes.push(Node {
+                up: true,
+                skew_ms: 0,
+            });
             if node >= 2 {
                 lines.push(Line::new([node, 0]));
                 lines.push(Line::new([node, 1]));
@@ -180,7 +183,9 @@ impl World {
             weather: Weather::FAIR,
             crash_one_in: 0,
             mood: Mood::Willing,
-            options: TrustOperatorOptions { unfreeze_delay_s: 0 },
+            options: TrustOperatorOptions {
+                unfreeze_delay_s: 0,
+            },
             lose: None,
             story: VecDeque::new(),
         }
@@ -189,7 +194,11 @@ impl World {
     /// Puts an account into the world with its journals.
     fn settle(&mut self, account: usize, founded: &Founded) {
         let operators = super::founded::operators();
-        let keys = [&founded.device, &operators.broker, &operators.trust_operator];
+        let keys = [
+            &founded.device,
+            &operators.broker,
+            &operators.trust_operator,
+        ];
         let mut seats = Role::ALL.map(|role| Seat::new(role, keys[at(role)].clone()));
         for (seat, journal) in seats.iter_mut().zip(&founded.journals) {
             seat.share = Some(founded.shares[at(seat.role)].clone());
@@ -219,9 +228,17 @@ impl World {
     }
 
     /// Adds an account that is not enrolled yet; its device node must exist.
-    pub fn settle_stranger(&mut self, ticket: Ticket, device: std::sync::Arc<warifu_consensus::signature::IdentityKey>) {
+    pub fn settle_stranger(
+        &mut self,
+        ticket: Ticket,
+        device: std::sync::Arc<warifu_consensus::signature::IdentityKey>,
+    ) {
         let operators = super::founded::operators();
-        let keys = [device, operators.broker.clone(), operators.trust_operator.clone()];
+        let keys = [
+            device,
+            operators.broker.clone(),
+            operators.trust_operator.clone(),
+        ];
         let mut keys = keys.into_iter();
         let seats = Role::ALL.map(|role| Seat::new(role, keys.next().expect("three keys")));
         self.places.push(Place {
@@ -299,6 +316,24 @@ impl World {
         self.now = self.now.max(end);
     }
 
+    /// Lives event by event until this is so, for at most so many seconds; whether it came about.
+    pub fn run_to(&mut self, seconds: u64, so: impl Fn(&World) -> bool) -> bool {
+        let end = self.now + seconds * 1000;
+        loop {
+            if so(self) {
+                return true;
+            }
+            let next = self.queue.first_key_value().map(|((time, _), _)| *time);
+            let Some(time) = next.filter(|t| *t <= end) else {
+                self.now = self.now.max(end);
+                return so(self);
+            };
+            let entry = self.queue.pop_first().expect("just seen");
+            self.now = self.now.max(time);
+            self.perform_deed(entry.1);
+        }
+    }
+
     /// Lives for so many seconds.
     pub fn run_for(&mut self, seconds: u64) {
         self.run_until(self.now + seconds * 1000);
@@ -306,7 +341,12 @@ impl World {
 
     fn perform_deed(&mut self, deed: Deed) {
         match deed {
-            Deed::Arrive { line, end, session, item } => self.arrive(line, end, session, item),
+            Deed::Arrive {
+                line,
+                end,
+                session,
+                item,
+            } => self.arrive(line, end, session, item),
             Deed::Connect(line) => self.connect(line),
             Deed::DropLine(line) => self.drop_line(line),
             Deed::Tick(account, role) => self.tick(account, role),
@@ -338,7 +378,10 @@ impl World {
             self.perform_enrolment(account, role, outputs);
         }
         let due = |seat: &Seat| {
-            let deadline = seat.machine.as_ref().and_then(super::party::Machine::deadline);
+            let deadline = seat
+                .machine
+                .as_ref()
+                .and_then(super::party::Machine::deadline);
             deadline.is_some_and(|d| d <= clock)
         };
         if !due(self.seat(account, role)) {
@@ -347,7 +390,9 @@ impl World {
         }
         self.feed(account, role, Input::Tick);
         if self.seat(account, role).tick_at.is_some() && due(self.seat(account, role)) {
-            let what = format!("the {role}'s deadline stays in the past after a tick: its caller would spin");
+            let what = format!(
+                "the {role}'s deadline stays in the past after a tick: its caller would spin"
+            );
             self.invariants.failed(account, what);
         }
     }
@@ -356,8 +401,15 @@ impl World {
         let skew = self.nodes[Self::node_of(account, role)].skew_ms;
         let now = self.now;
         let seat = self.seat_mut(account, role);
-        let machine = seat.machine.as_ref().and_then(super::party::Machine::deadline);
-        let session = seat.enrolment.as_ref().filter(|e| !e.is_over()).map(|e| e.deadline());
+        let machine = seat
+            .machine
+            .as_ref()
+            .and_then(super::party::Machine::deadline);
+        let session = seat
+            .enrolment
+            .as_ref()
+            .filter(|e| !e.is_over())
+            .map(|e| e.deadline());
         let Some(deadline) = [machine, session].into_iter().flatten().min() else {
             seat.tick_at = None;
             return;
@@ -394,8 +446,13 @@ impl World {
 
     /// Performs outputs in order; `false` when the node stopped on the way.
     pub fn perform(&mut self, account: usize, role: Role, outputs: Vec<Output>) -> bool {
-        let stops = self.crash_one_in > 0 && !outputs.is_empty() && self.chance.one_in(self.crash_one_in);
-        let cut = if stops { Some(self.chance.below(outputs.len() as u64 + 1) as usize) } else { None };
+        let stops =
+            self.crash_one_in > 0 && !outputs.is_empty() && self.chance.one_in(self.crash_one_in);
+        let cut = if stops {
+            Some(self.chance.below(outputs.len() as u64 + 1) as usize)
+        } else {
+            None
+        };
         let length = outputs.len();
         for (number, output) in outputs.into_iter().enumerate() {
             if cut == Some(number) {
@@ -404,7 +461,9 @@ impl World {
             self.perform_one(account, role, output);
         }
         if let Some(cut) = cut {
-            self.tell_story(format!("a{account} {role} stops after output {cut} of {length}"));
+            self.tell_story(format!(
+                "a{account} {role} stops after output {cut} of {length}"
+            ));
             let ms = self.chance.between(200, 20_000);
             self.stop(Self::node_of(account, role), ms);
         }
@@ -445,7 +504,9 @@ impl World {
             if height < from || height > until {
                 continue;
             }
-            bytes += wire::encode::<Sealed, MAX_FRAME>(block).expect("a sealed block fits").len();
+            bytes += wire::encode::<Sealed, MAX_FRAME>(block)
+                .expect("a sealed block fits")
+                .len();
             if bytes > MAX_BLOCKS_BYTES {
                 break;
             }
@@ -474,12 +535,19 @@ impl World {
     /// Puts a message on its line.
     pub fn post(&mut self, account: usize, from: Role, to: Role, agree: Agree) {
         self.invariants.sent(account, from, to, &agree);
-        let Some(sub) = self.places[account].sub else { return };
+        let Some(sub) = self.places[account].sub else {
+            return;
+        };
         let name = agree.name();
-        let message = Message::Agree { sub, agree: Box::new(agree) };
+        let message = Message::Agree {
+            sub,
+            agree: Box::new(agree),
+        };
         if self.lose == Some((from, name)) {
             self.lose = None;
-            self.tell_story(format!("a{account} {from} → {to} {name}: lost with the line"));
+            self.tell_story(format!(
+                "a{account} {from} → {to} {name}: lost with the line"
+            ));
             let line = self.line_between(Self::node_of(account, from), Self::node_of(account, to));
             self.drop_line(line);
             return;
@@ -487,11 +555,19 @@ impl World {
         self.post_message(account, from, to, name, &message);
     }
 
-    pub(super) fn post_message(&mut self, account: usize, from: Role, to: Role, name: &str, message: &Message) {
+    pub(super) fn post_message(
+        &mut self,
+        account: usize,
+        from: Role,
+        to: Role,
+        name: &str,
+        message: &Message,
+    ) {
         let frame = match message.to_frame() {
             Ok(frame) => frame,
             Err(error) => {
-                self.invariants.failed(account, format!("{from}'s {name} has no frame: {error}"));
+                self.invariants
+                    .failed(account, format!("{from}'s {name} has no frame: {error}"));
                 return;
             }
         };
@@ -508,7 +584,15 @@ impl World {
         for _ in 0..=u8::from(twice) {
             let at = self.lines[line].arrival(1 - end, self.now, self.weather, &mut self.chance);
             let item = Item::Frame(frame.clone());
-            self.at(at, Deed::Arrive { line, end: 1 - end, session, item });
+            self.at(
+                at,
+                Deed::Arrive {
+                    line,
+                    end: 1 - end,
+                    session,
+                    item,
+                },
+            );
         }
     }
 
@@ -561,7 +645,11 @@ impl World {
     fn line_event(&mut self, node: NodeId, peer: NodeId, up: bool) {
         let (role, peer_role) = (Self::role_of(node), Self::role_of(peer));
         for account in self.accounts_between(node, peer) {
-            let input = if up { Input::LineUp(peer_role) } else { Input::LineDown(peer_role) };
+            let input = if up {
+                Input::LineUp(peer_role)
+            } else {
+                Input::LineDown(peer_role)
+            };
             self.feed(account, role, input);
         }
     }
@@ -583,12 +671,16 @@ impl World {
         match Message::from_frame(frame) {
             Ok(Message::Agree { sub, agree }) => {
                 let accounts = self.accounts_between(node, peer);
-                let account = accounts.into_iter().find(|a| self.places[*a].sub == Some(sub));
+                let account = accounts
+                    .into_iter()
+                    .find(|a| self.places[*a].sub == Some(sub));
                 let Some(account) = account else { return };
                 self.receive(account, role, from, *agree);
             }
             Ok(Message::Enrol(message)) => self.receive_enrolment(node, peer, *message),
-            Err(error) => self.invariants.failed(0, format!("a frame did not decode: {error}")),
+            Err(error) => self
+                .invariants
+                .failed(0, format!("a frame did not decode: {error}")),
         }
     }
 
@@ -617,7 +709,15 @@ impl World {
         let session = self.lines[line].session;
         for end in 0..2 {
             let at = self.lines[line].arrival(end, self.now, self.weather, &mut self.chance);
-            self.at(at, Deed::Arrive { line, end, session, item: Item::Up });
+            self.at(
+                at,
+                Deed::Arrive {
+                    line,
+                    end,
+                    session,
+                    item: Item::Up,
+                },
+            );
         }
     }
 
@@ -632,7 +732,15 @@ impl World {
             // One end in four learns of it by the next session only.
             if !self.chance.one_in(4) {
                 let at = self.now + self.chance.between(1, 3_000);
-                self.at(at, Deed::Arrive { line, end, session, item: Item::Down });
+                self.at(
+                    at,
+                    Deed::Arrive {
+                        line,
+                        end,
+                        session,
+                        item: Item::Down,
+                    },
+                );
             }
         }
         let delay = self.chance.between(50, 15_000);
@@ -682,7 +790,8 @@ impl World {
                 continue;
             }
             if let Err(error) = self.seat_mut(account, role).recover(options) {
-                self.invariants.failed(account, format!("the {role} does not start: {error}"));
+                self.invariants
+                    .failed(account, format!("the {role} does not start: {error}"));
                 return;
             }
             self.schedule_tick(account, role);
@@ -700,12 +809,24 @@ impl World {
 #[must_use]
 pub fn brief(record: &Record) -> String {
     match record {
-        Record::Sealed(s) => format!("sealed {} {}", s.block.claims().kind, s.block.claims().height),
+        Record::Sealed(s) => format!(
+            "sealed {} {}",
+            s.block.claims().kind,
+            s.block.claims().height
+        ),
         Record::DeviceLock(b) => format!("its lock on {} {}", b.claims().kind, b.claims().height),
-        Record::BrokerLock(l) => format!("its lock on {} {}", l.block.claims().kind, l.block.claims().height),
+        Record::BrokerLock(l) => format!(
+            "its lock on {} {}",
+            l.block.claims().kind,
+            l.block.claims().height
+        ),
         Record::RestrictLock(l) => {
             let c = l.block.claims();
-            let over = if c.supersedes.is_some() { " superseding" } else { "" };
+            let over = if c.supersedes.is_some() {
+                " superseding"
+            } else {
+                ""
+            };
             format!("its signature of {} {}{over}", c.kind, c.height)
         }
         Record::Word(w) => format!("word {} above {}", w.word.verb, w.above),
@@ -720,9 +841,15 @@ pub fn brief(record: &Record) -> String {
 fn brief_event(event: &Event) -> String {
     match event {
         Event::Prompt(p) => format!("prompt {} {}", p.claims.kind, p.claims.height),
-        Event::Sealed(s) => format!("sealed {} {}", s.block.claims().kind, s.block.claims().height),
+        Event::Sealed(s) => format!(
+            "sealed {} {}",
+            s.block.claims().kind,
+            s.block.claims().height
+        ),
         Event::Ended { outcome, .. } => match outcome {
-            warifu_consensus::agree::Outcome::Admitted(s) => format!("admitted {}", s.block.claims().height),
+            warifu_consensus::agree::Outcome::Admitted(s) => {
+                format!("admitted {}", s.block.claims().height)
+            }
             other => format!("ended {other:?}"),
         },
         other => format!("{other:?}"),

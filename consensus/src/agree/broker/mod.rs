@@ -329,10 +329,17 @@ impl Broker {
             .map(|l| after_grace(l.block.claims().exp));
         let restored = self.state.restored.filter(|_| may_sign);
         let queued = self.queued.as_ref().map(|q| Time::from_seconds(q.exp));
-        [unlocked, locked, restored, queued, self.genesis_due(), self.retry_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            unlocked,
+            locked,
+            restored,
+            queued,
+            self.genesis_due(),
+            self.retry_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// A restrict block could be signed now: heads compared, none outstanding.

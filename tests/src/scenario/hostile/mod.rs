@@ -54,25 +54,45 @@ pub(super) struct Tools<'w> {
 impl Tools<'_> {
     /// Vote `verb` on a hash.
     pub(super) fn vote(&self, verb: Verb, hash: Hash) -> Vote {
-        let statement = Statement { verb, role: self.role, sub: self.sub, hash };
+        let statement = Statement {
+            verb,
+            role: self.role,
+            sub: self.sub,
+            hash,
+        };
         Vote::sign(self.key, &statement)
     }
 
     /// A commitment with its vote.
     pub(super) fn sign_commitment(&self, block: Hash, commitment: Commitment) -> SignedCommitment {
         let hash = derive(Context::Commitment, &[&block.0, commitment.as_bytes()]);
-        SignedCommitment { commitment, vote: self.vote(Verb::Commitment, hash) }
+        SignedCommitment {
+            commitment,
+            vote: self.vote(Verb::Commitment, hash),
+        }
     }
 
     /// A share with its vote.
-    pub(super) fn sign_share(&self, block: Hash, package: &Package, share: SignatureShare) -> SignedShare {
+    pub(super) fn sign_share(
+        &self,
+        block: Hash,
+        package: &Package,
+        share: SignatureShare,
+    ) -> SignedShare {
         let package = package_hash(package);
         let hash = derive(Context::Share, &[&block.0, &package.0, &share.to_bytes()]);
-        SignedShare { share, vote: self.vote(Verb::Share, hash) }
+        SignedShare {
+            share,
+            vote: self.vote(Verb::Share, hash),
+        }
     }
 
     /// Fresh nonces and their signed commitment.
-    pub(super) fn commit(&self, block: Hash, chance: &mut Chance) -> Option<(Nonces, SignedCommitment)> {
+    pub(super) fn commit(
+        &self,
+        block: Hash,
+        chance: &mut Chance,
+    ) -> Option<(Nonces, SignedCommitment)> {
         let (nonces, commitment) = share::commit(self.share.as_ref()?, block.0, chance);
         Some((nonces, self.sign_commitment(block, commitment)))
     }
@@ -88,7 +108,10 @@ pub(super) fn forged_share(chance: &mut Chance) -> SignatureShare {
 /// The same act at the same place, with another challenge: another block.
 pub(super) fn altered_claims(claims: &Claims, chance: &mut Chance) -> Claims {
     let nonce: [u8; 16] = chance.bytes();
-    Claims { nonce: text_b64(&nonce), ..claims.clone() }
+    Claims {
+        nonce: text_b64(&nonce),
+        ..claims.clone()
+    }
 }
 
 impl Hostile {
@@ -97,22 +120,40 @@ impl Hostile {
     pub fn new(role: Role, seed: u64) -> Self {
         let mut chance = Chance::new(seed, 9);
         let one_in = [2, 3, 6][chance.below(3) as usize];
-        Self { role, chance, one_in, memory: BTreeMap::new() }
+        Self {
+            role,
+            chance,
+            one_in,
+            memory: BTreeMap::new(),
+        }
     }
 
     pub(super) fn tools<'w>(world: &'w World, account: usize, role: Role) -> Option<Tools<'w>> {
         let seat = world.seat(account, role);
         let sub = world.places[account].sub?;
-        Some(Tools { key: &seat.key, share: seat.key_share(), role, sub })
+        Some(Tools {
+            key: &seat.key,
+            share: seat.key_share(),
+            role,
+            sub,
+        })
     }
 
     /// What really leaves instead of this message.
-    pub fn outgoing(&mut self, world: &mut World, account: usize, to: Role, agree: Agree) -> Vec<(Role, Agree)> {
+    pub fn outgoing(
+        &mut self,
+        world: &mut World,
+        account: usize,
+        to: Role,
+        agree: Agree,
+    ) -> Vec<(Role, Agree)> {
         let memory = self.memory.entry(account).or_default();
         if memory.sent.len() < 64 {
             memory.sent.push((to, agree.clone()));
         }
-        if self.role == Role::Device && let Agree::Assent { .. } = &agree {
+        if self.role == Role::Device
+            && let Agree::Assent { .. } = &agree
+        {
             memory.locked = None;
         }
         if !self.chance.one_in(self.one_in) {
@@ -124,7 +165,12 @@ impl Hostile {
         });
         match self.chance.below(8) {
             0 => return vec![],
-            1 => return [Some((to, agree)), replayed].into_iter().flatten().collect(),
+            1 => {
+                return [Some((to, agree)), replayed]
+                    .into_iter()
+                    .flatten()
+                    .collect();
+            }
             2 => {
                 // To the wrong party.
                 let other = Role::ALL.into_iter().find(|r| *r != to && *r != self.role);
@@ -136,12 +182,20 @@ impl Hostile {
         match self.role {
             Role::Device => device::outgoing(world, account, memory, chance, to, agree),
             Role::Broker => broker::outgoing(world, account, memory, chance, to, agree),
-            Role::TrustOperator => trust_operator::outgoing(world, account, memory, chance, to, agree),
+            Role::TrustOperator => {
+                trust_operator::outgoing(world, account, memory, chance, to, agree)
+            }
         }
     }
 
     /// Reads a message before its own machine does; `false` keeps it from the machine.
-    pub fn incoming(&mut self, world: &mut World, account: usize, from: Role, agree: &Agree) -> bool {
+    pub fn incoming(
+        &mut self,
+        world: &mut World,
+        account: usize,
+        from: Role,
+        agree: &Agree,
+    ) -> bool {
         let (chance, memory) = (&mut self.chance, self.memory.entry(account).or_default());
         let (mail, keep) = match self.role {
             Role::Device => device::incoming(world, account, chance, agree),

@@ -26,39 +26,102 @@ pub(super) fn outgoing(
         Agree::Committed { hash, commitment } => match chance.below(3) {
             // Somebody's vote on another commitment.
             0 => {
-                let Some((_, other)) = tools.commit(hash, chance) else { return vec![] };
-                let mixed = SignedCommitment { commitment: other.commitment, vote: commitment.vote };
-                vec![(to, Agree::Committed { hash, commitment: mixed })]
+                let Some((_, other)) = tools.commit(hash, chance) else {
+                    return vec![];
+                };
+                let mixed = SignedCommitment {
+                    commitment: other.commitment,
+                    vote: commitment.vote,
+                };
+                vec![(
+                    to,
+                    Agree::Committed {
+                        hash,
+                        commitment: mixed,
+                    },
+                )]
             }
             // Two commitments, both signed; the machine holds the nonce of one.
             1 => {
-                let Some((_, other)) = tools.commit(hash, chance) else { return vec![] };
-                vec![(to, agree), (to, Agree::Committed { hash, commitment: other })]
+                let Some((_, other)) = tools.commit(hash, chance) else {
+                    return vec![];
+                };
+                vec![
+                    (to, agree),
+                    (
+                        to,
+                        Agree::Committed {
+                            hash,
+                            commitment: other,
+                        },
+                    ),
+                ]
             }
             _ => {
-                let culprit = if chance.one_in(2) { Role::Device } else { Role::Broker };
-                vec![(to, Agree::Refused { hash, reason: Reason::Fault { culprit } })]
+                let culprit = if chance.one_in(2) {
+                    Role::Device
+                } else {
+                    Role::Broker
+                };
+                vec![(
+                    to,
+                    Agree::Refused {
+                        hash,
+                        reason: Reason::Fault { culprit },
+                    },
+                )]
             }
         },
         Agree::Blocks { sealed } => {
             memory.withheld.extend(sealed.iter().cloned());
-            let Some(last) = sealed.last() else { return vec![] };
+            let Some(last) = sealed.last() else {
+                return vec![];
+            };
             let hash = last.block.hash();
             match chance.below(4) {
                 // Blame somebody for what it sealed.
                 0 => {
-                    let culprit = if chance.one_in(2) { Role::Device } else { Role::Broker };
-                    vec![(to, Agree::Refused { hash, reason: Reason::Fault { culprit } })]
+                    let culprit = if chance.one_in(2) {
+                        Role::Device
+                    } else {
+                        Role::Broker
+                    };
+                    vec![(
+                        to,
+                        Agree::Refused {
+                            hash,
+                            reason: Reason::Fault { culprit },
+                        },
+                    )]
                 }
-                1 => vec![(to, Agree::NotYet { hash, wait_s: chance.below(100) })],
+                1 => vec![(
+                    to,
+                    Agree::NotYet {
+                        hash,
+                        wait_s: chance.below(100),
+                    },
+                )],
                 // To the device first, who should not have it yet.
                 2 => vec![(Role::Device, agree.clone()), (to, agree)],
                 _ => vec![],
             }
         }
-        Agree::HeadIs { head, vote, ask, .. } => {
-            let lie = head.map(|h| warifu_consensus::chain::Head { height: h.height + chance.below(3), ..h });
-            vec![(to, Agree::HeadIs { head: lie, vote, ask, notice: true })]
+        Agree::HeadIs {
+            head, vote, ask, ..
+        } => {
+            let lie = head.map(|h| warifu_consensus::chain::Head {
+                height: h.height + chance.below(3),
+                ..h
+            });
+            vec![(
+                to,
+                Agree::HeadIs {
+                    head: lie,
+                    vote,
+                    ask,
+                    notice: true,
+                },
+            )]
         }
         _ => {
             let notice = Agree::GenesisDead;
@@ -75,8 +138,17 @@ pub(super) fn incoming(
     chance: &mut Chance,
     agree: &Agree,
 ) -> (Mail, bool) {
-    let Agree::Restrict { block, signature, word, .. } = agree else {
-        return (vec![], !matches!(agree, Agree::Ack { .. }) || !chance.one_in(4));
+    let Agree::Restrict {
+        block,
+        signature,
+        word,
+        ..
+    } = agree
+    else {
+        return (
+            vec![],
+            !matches!(agree, Agree::Ack { .. }) || !chance.one_in(4),
+        );
     };
     let Some(tools) = Hostile::tools(world, account, Role::TrustOperator) else {
         return (vec![], true);
@@ -88,7 +160,11 @@ pub(super) fn incoming(
         broker: signature.0,
         trust_operator: tools.key.sign(block.input().as_bytes()),
     };
-    let both = Sealed { block: block.clone(), proof, votes: Votes::Restrict { word: *word } };
+    let both = Sealed {
+        block: block.clone(),
+        proof,
+        votes: Votes::Restrict { word: *word },
+    };
     let admit = memory
         .withheld
         .iter()
@@ -96,7 +172,15 @@ pub(super) fn incoming(
         .cloned();
     let mut mail = vec![(Role::Broker, Agree::Blocks { sealed: vec![both] })];
     if let Some(admit) = admit {
-        mail.insert(0, (Role::Device, Agree::Blocks { sealed: vec![admit] }));
+        mail.insert(
+            0,
+            (
+                Role::Device,
+                Agree::Blocks {
+                    sealed: vec![admit],
+                },
+            ),
+        );
     }
     (mail, true)
 }
