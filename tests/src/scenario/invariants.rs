@@ -42,6 +42,8 @@ pub struct View {
     assented: BTreeSet<Hash>,
     approved: BTreeMap<Hash, u8>,
     refused: BTreeSet<Hash>,
+    /// `exp` of every admit proposal that was endorsed or named as superseded.
+    exps: BTreeMap<Hash, u64>,
     /// A freeze word or desk freeze that this party took in and that no freeze above it answers.
     freeze_above: [Option<u64>; 3],
     /// Hashes that the device denied, as each operator took it in.
@@ -84,6 +86,7 @@ impl View {
             assented: BTreeSet::new(),
             approved: BTreeMap::new(),
             refused: BTreeSet::new(),
+            exps: BTreeMap::new(),
             freeze_above: [None; 3],
             denied: Default::default(),
             admitted: vec![],
@@ -170,13 +173,18 @@ impl Invariants {
         *self.judged.entry(what).or_default() += 1;
     }
 
-    /// A record became durable.
-    pub fn stored(&mut self, account: usize, role: Role, record: &Record) {
+    /// A record became durable at this time of the party's own clock.
+    pub fn stored(&mut self, account: usize, role: Role, record: &Record, now: Time) {
         match record {
             Record::Founding(f) => {
                 self.views[account].parties = Some((f.parties, f.account_key));
             }
-            Record::Sealed(sealed) => self.stored_sealed(account, role, sealed),
+            Record::Sealed(sealed) => {
+                self.stored_sealed(account, role, sealed);
+                if role == Role::TrustOperator && self.sound(role) {
+                    self.supersedes_in_time(account, sealed, now);
+                }
+            }
             Record::DeviceLock(block) => {
                 self.count("device lock");
                 let (height, hash) = (block.claims().height, block.hash());
@@ -311,6 +319,27 @@ impl Invariants {
         }
     }
 
+    /// Rule 4: a lock is superseded by the device's own refusal, a freeze, or after exp + 30 s.
+    fn supersedes_in_time(&mut self, account: usize, sealed: &Sealed, now: Time) {
+        let claims = sealed.block.claims();
+        let Some(named) = claims.supersedes else {
+            return;
+        };
+        self.count("superseding");
+        let refused = match &sealed.votes {
+            Votes::Restrict { word } => {
+                word.is_some_and(|w| w.verb != Verb::Freeze && w.hash == named)
+            }
+            _ => false,
+        };
+        let exp = self.views[account].exps.get(&named);
+        let over = exp.is_some_and(|exp| now.is_past_grace(*exp));
+        if !refused && claims.kind != Kind::Freeze && !over {
+            let what = format!("`{}` superseded {named} before its time", claims.kind);
+            self.violated(account, what);
+        }
+    }
+
     /// A sealed block reached an honest party.
     fn witness(&mut self, account: usize, block: &Block) {
         let height = block.claims().height;
@@ -414,6 +443,15 @@ impl Invariants {
 
     /// A party sent a message.
     pub fn sent(&mut self, account: usize, role: Role, to: Role, agree: &Agree) {
+        if let Agree::Endorse { block, .. }
+        | Agree::Restrict {
+            superseded: Some(block),
+            ..
+        } = agree
+        {
+            let exps = &mut self.views[account].exps;
+            exps.insert(block.hash(), block.claims().exp);
+        }
         if !self.honest(role) {
             return;
         }

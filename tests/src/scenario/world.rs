@@ -214,7 +214,8 @@ impl World {
             for role in [Role::TrustOperator, Role::Broker, Role::Device] {
                 let is = |r: &&Record| matches!(r, Record::Sealed(_)) == sealed;
                 for record in founded.journals[at(role)].iter().filter(is) {
-                    self.invariants.stored(account, role, record);
+                    let now = Time(self.now);
+                    self.invariants.stored(account, role, record, now);
                 }
             }
         }
@@ -474,7 +475,8 @@ impl World {
         match output {
             Output::Store(record) => {
                 self.tell_story(format!("a{account} {role} stores {}", brief(&record)));
-                self.invariants.stored(account, role, &record);
+                let clock = self.clock(account, role);
+                self.invariants.stored(account, role, &record, clock);
                 self.seat_mut(account, role).records.push(record);
             }
             Output::KeepSalt { .. } => {}
