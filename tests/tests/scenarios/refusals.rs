@@ -400,3 +400,43 @@ fn unfreeze_waits_for_the_trust_operators_own_delay() {
     log_in(&mut world, Kind::Unfreeze);
     holds(world);
 }
+
+#[test]
+fn freeze_that_reached_the_trust_operator_first_stops_the_seal() {
+    // The endorsement is on its way when the device's freeze arrives by its own line.
+    let mut world = calm();
+    let (login, hash) = begin(&mut world, Kind::Login);
+    approve(&mut world, hash);
+    let locked = |r: &Record| matches!(r, Record::BrokerLock(l) if l.block.hash() == hash);
+    assert!(world.run_to(10, |w| has(w, Role::Broker, locked)));
+    world.feed(0, Role::Device, Input::FreezeByCustomer);
+    let said = world
+        .seat(0, Role::Device)
+        .records
+        .iter()
+        .rev()
+        .find_map(|r| match r {
+            Record::Word(held) => Some(held.word),
+            _ => None,
+        });
+    let agree = Agree::Word {
+        word: said.expect("a freeze"),
+        proposal: None,
+    };
+    world.feed(
+        0,
+        Role::TrustOperator,
+        Input::Message {
+            from: Role::Device,
+            agree,
+        },
+    );
+    let outcome = end(&mut world, login);
+    assert!(!matches!(outcome, Outcome::Admitted(_)), "{outcome:?}");
+    world.run_for(10);
+    assert_eq!(
+        kinds(&world, Role::TrustOperator),
+        [Kind::Genesis, Kind::Freeze]
+    );
+    holds(world);
+}
