@@ -183,12 +183,12 @@ impl<P: PinStore> LoginService<P> {
         }
     }
 
-    /// Takes a login back. A login that is locked, or that ended, is too late (409).
+    /// Takes a login back by its id. A login that is locked, or that ended, is too late (409).
     ///
     /// # Errors
     /// [`LoginServiceError::Problem`] of kind `too-late`, among others.
-    pub async fn cancel(&self, login: OpenLogin) -> Result<(), LoginServiceError> {
-        self.http.delete(&["logins", &login.id]).await
+    pub async fn cancel(&self, id: &str) -> Result<(), LoginServiceError> {
+        self.http.delete(&["logins", id]).await
     }
 
     /// Verifies a kept block of a customer again: as evidence, or live.
@@ -207,12 +207,18 @@ impl<P: PinStore> LoginService<P> {
         Ok(verify_login(compact, &expected, moment)?)
     }
 
-    /// Opens an enrolment: a ticket for `customer`, whom the caller identified.
+    /// Opens an enrolment: a ticket for a customer whom the caller identified. Given the customer's
+    /// id, one with a pin is refused at once rather than at the end.
     ///
     /// # Errors
     /// [`LoginServiceError::AlreadyPinned`] before anything is asked, among others.
-    pub async fn enrol(&self, customer: &str) -> Result<OpenEnrolmentSession, LoginServiceError> {
-        if let Some(pin) = self.pins.pinned(customer)? {
+    pub async fn enrol(
+        &self,
+        customer: Option<&str>,
+    ) -> Result<OpenEnrolmentSession, LoginServiceError> {
+        if let Some(customer) = customer
+            && let Some(pin) = self.pins.pinned(customer)?
+        {
             return Err(LoginServiceError::AlreadyPinned {
                 customer: customer.to_owned(),
                 account: pin.account,
@@ -228,8 +234,8 @@ impl<P: PinStore> LoginService<P> {
         })
     }
 
-    /// How an enrolment stands, waiting at most `wait` (30 s and less) for a change. A finished one
-    /// is verified and pinned to `customer`.
+    /// How an enrolment stands, waiting at most `wait` (30 s and less) while there is nothing to do.
+    /// A finished one is verified and pinned to `customer`.
     ///
     /// # Errors
     /// [`LoginServiceError`]; [`LoginServiceError::Pin`] when the customer has another account.

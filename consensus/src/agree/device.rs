@@ -742,8 +742,9 @@ impl Device {
                 .map_err(|e| e.to_string())?;
                 let what = format!("sealed block {hash} at height {height} beside another");
                 self.store(Record::Conflict(Box::new(sealed)), turn);
+                // Whoever brought it: without the trust operator no pair of sealed blocks exists.
                 turn.tell(Event::Fault(Fault {
-                    culprit: from,
+                    culprit: Role::TrustOperator,
                     what,
                 }));
             }

@@ -57,9 +57,10 @@ pub enum LoginState {
 /// How an enrolment session stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum EnrolmentState {
-    /// No device yet, or the key is being made.
+    /// No device yet, the key is being made, or the digits matched and the genesis is not sealed
+    /// yet.
     Waiting,
-    /// The device shows the six digits.
+    /// The device shows the six digits, and they were not matched yet.
     Digits,
     /// The genesis is sealed and durable here.
     Done {
@@ -158,9 +159,8 @@ pub enum DeskError {
 /// The broker's runtime, as the HTTP side sees it.
 ///
 /// `caller` is the authenticated caller's name: logins and enrolment sessions belong to the caller
-/// that opened them, and are unknown to every other. `wait` is at most 30 s; an answer comes as
-/// soon as the state is another than the one that waits (`Pending`; for enrolments any change), or
-/// when the time is over.
+/// that opened them, and are unknown to every other. `wait` is at most 30 s: an answer comes as
+/// soon as a login is not `Pending`, an enrolment not `Waiting`, or when the time is over.
 pub trait Desk: Send + Sync + 'static {
     /// The node's own clock.
     fn now(&self) -> Time;
@@ -192,7 +192,7 @@ pub trait Desk: Send + Sync + 'static {
     /// Makes and signs an enrolment ticket.
     fn open_ticket(&self, caller: &str) -> impl Future<Output = Result<Ticket, DeskError>> + Send;
 
-    /// How an enrolment stands, waiting at most `wait` for a change.
+    /// How an enrolment stands, waiting at most `wait` while it is `Waiting`.
     fn enrolment(
         &self,
         caller: &str,

@@ -70,7 +70,7 @@ impl From<Refusal> for Refused {
             Refusal::TrustOperatorDown => ProblemKind::TrustOperatorUnreachable,
             Refusal::NoLogin => ProblemKind::UnknownLogin,
             Refusal::Pace { window_s, .. } => {
-                return Refused::later(detail, u64::from(window_s));
+                return Refused::later(detail, window_s);
             }
             Refusal::Rule(_) => ProblemKind::Malformed,
             Refusal::Conflict => ProblemKind::Conflict,

@@ -1,10 +1,14 @@
 //! The commands: parsed here, one file each. A command returns a [`Failure`] with its exit code;
 //! nothing else ends the process.
 
+mod account;
 mod device;
+mod enrol;
 mod init;
 mod ledger;
+mod login;
 mod run;
+mod service;
 
 use std::process::ExitCode;
 
@@ -38,6 +42,13 @@ enum Command {
     /// Verify, show or export chains, offline.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    Login(Box<login::Args>),
+    /// Enrol a customer's device, as a login service: ticket, digits, pin.
+    #[command(subcommand)]
+    Enrol(enrol::Command),
+    /// Look at, freeze or unfreeze a customer's account, as a login service.
+    #[command(subcommand)]
+    Account(account::Command),
 }
 
 /// Parses the process's arguments, runs the command, and gives its exit code.
@@ -76,6 +87,9 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         Command::Run(args) => run::run(&args),
         Command::Device(args) => device::run(args, output),
         Command::Ledger(command) => ledger::run(command, output),
+        Command::Login(args) => login::run(*args, output),
+        Command::Enrol(command) => enrol::run(command, output),
+        Command::Account(command) => account::run(command, output),
     }
 }
 

@@ -11,7 +11,7 @@ use warifu_consensus::{
     agree::{Founding, Record},
     enrol::{EnrolMessage, EnrolOutput, Enrolment, Hello, SixDigits, Ticket},
     party::{Role, Sub},
-    wire::Message,
+    wire::{Agree, Message},
 };
 
 use super::{lock, operator::Operator};
@@ -39,6 +39,13 @@ enum Work {
     Message {
         peer: [u8; 32],
         message: EnrolMessage,
+    },
+    /// About an account that a message before it in this queue may found.
+    Deferred {
+        sub: Sub,
+        from: Role,
+        session: u64,
+        agree: Box<Agree>,
     },
     Confirm {
         session: [u8; 32],
@@ -145,6 +152,24 @@ impl<M: Machine> Enrolments<M> {
         }
     }
 
+    /// A message about an account that a running session is about to found: it takes its turn
+    /// behind that session's messages, which came on the same line before it.
+    pub fn defer(&self, sub: Sub, from: Role, session: u64, agree: Agree) {
+        let agree = Box::new(agree);
+        if self
+            .inbox
+            .try_send(Work::Deferred {
+                sub,
+                from,
+                session,
+                agree,
+            })
+            .is_err()
+        {
+            tracing::warn!("message dropped, too many wait");
+        }
+    }
+
     /// A peer without an account has a line: it says hello itself.
     pub fn up(&self, peer: [u8; 32]) {
         let peer = warifu_consensus::encoding::text_b64(&peer);
@@ -177,6 +202,18 @@ impl<M: Machine> Task<M> {
         while let Some(work) = work.recv().await {
             let done = match work {
                 Work::Message { peer, message } => self.message(peer, message).await,
+                Work::Deferred {
+                    sub,
+                    from,
+                    session,
+                    agree,
+                } => {
+                    let operator = &self.shared.operator;
+                    if operator.directory.has(&sub) {
+                        operator.accounts.deliver(sub, from, session, *agree);
+                    }
+                    Ok(())
+                }
                 Work::Confirm { session, digits } => self.confirm(session, digits).await,
                 Work::Tick => self.tick().await,
             };
@@ -374,6 +411,7 @@ impl<M: Machine> Task<M> {
         outputs: Vec<EnrolOutput>,
     ) -> Result<(), KeeperError> {
         let operator = Arc::clone(&self.shared.operator);
+        let mut founded = None;
         for output in outputs {
             match output {
                 EnrolOutput::Send { to, message } => {
@@ -410,7 +448,10 @@ impl<M: Machine> Task<M> {
                         s.wrong_digits.send_replace(Some(left));
                     }
                 }
-                EnrolOutput::Founded(founding) => self.founded(session, *founding).await?,
+                EnrolOutput::Founded(f) => {
+                    self.found(&f).await?;
+                    founded = Some(f);
+                }
                 EnrolOutput::Failed {
                     culprit,
                     reason,
@@ -431,6 +472,10 @@ impl<M: Machine> Task<M> {
             operator.directory.not_enrolling(machine.device());
             lock(&self.shared.founding).remove(&session);
         }
+        // After the votes are sent: what the account says next finds it founded elsewhere too.
+        if let Some(founding) = founded {
+            (self.shared.on_founded)(founding.sub, &founding);
+        }
         Ok(())
     }
 
@@ -440,14 +485,14 @@ impl<M: Machine> Task<M> {
         }
     }
 
-    async fn founded(&mut self, session: [u8; 32], founding: Founding) -> Result<(), KeeperError> {
-        let operator = Arc::clone(&self.shared.operator);
+    async fn found(&mut self, founding: &Founding) -> Result<(), KeeperError> {
         let sub = founding.sub;
         let record = Record::Founding(Box::new(founding.clone()));
         self.keeper().append(&sub, &[record]).await?;
-        operator.directory.add(sub, founding.parties.device);
-        lock(&self.shared.founding).remove(&session);
-        (self.shared.on_founded)(sub, &founding);
+        self.shared
+            .operator
+            .directory
+            .add(sub, founding.parties.device);
         Ok(())
     }
 }

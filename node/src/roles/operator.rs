@@ -323,7 +323,10 @@ impl<M: Machine> Operator<M> {
                 Some(from) if self.directory.has(&sub) => {
                     self.accounts.deliver(sub, from, session, *agree);
                 }
-                Some(_) => self.unknown_account(sub, &agree, enrolments),
+                Some(from) if enrolments.may_found(&sub) => {
+                    enrolments.defer(sub, from, session, *agree);
+                }
+                Some(_) => self.unknown_account(sub, &agree),
                 None => {
                     let peer = warifu_consensus::encoding::text_b64(&peer);
                     tracing::warn!(%peer, account = %sub, message = agree.name(),
@@ -335,10 +338,10 @@ impl<M: Machine> Operator<M> {
 
     /// The other operator asks about an account that has no records here. The trust operator's
     /// answer is final: dead, durably, unless a session here may still found it.
-    fn unknown_account(&self, sub: Sub, agree: &Agree, enrolments: &Enrolments<M>) {
+    fn unknown_account(&self, sub: Sub, agree: &Agree) {
         tracing::warn!(account = %sub, message = agree.name(), "unknown account");
         let asks_genesis = matches!(agree, Agree::HeadIs { head: None, .. });
-        if self.role != Role::TrustOperator || !asks_genesis || enrolments.may_found(&sub) {
+        if self.role != Role::TrustOperator || !asks_genesis {
             return;
         }
         let (keeper, lines) = (self.keeper.clone(), Arc::clone(&self.lines));

@@ -183,7 +183,8 @@ pub struct Broker {
     pub(super) retry_at: Option<Time>,
     pub(super) retry_ms: u64,
     pub(super) pace: Pace,
-    pub(super) genesis_asked: bool,
+    /// When to ask again for an overdue genesis.
+    pub(super) genesis_ask_at: Option<Time>,
 }
 
 /// The outputs being collected, and the moment.
@@ -271,7 +272,7 @@ impl Broker {
             retry_at: None,
             retry_ms: RETRY_FIRST_MS,
             pace: Pace::new(PACE_LIMIT, PACE_WINDOW_S),
-            genesis_asked: false,
+            genesis_ask_at: None,
         }
     }
 
@@ -313,23 +314,48 @@ impl Broker {
     /// When to call with [`Input::Tick`], if nothing happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let expiry = self.work.as_ref().map(|w| {
-            let exp = w.block.claims().exp;
-            if self.state.lock.is_some() {
-                after_grace(exp)
-            } else {
-                Time::from_seconds(exp)
-            }
-        });
-        let queued = self.queued.as_ref().map(|q| Time::from_seconds(q.exp));
-        let founding = match &self.state.base {
-            Base::Founding(f) if !self.genesis_asked => Some(f.deadline),
+        // What cannot be acted on now is no deadline: a caller that ticks at once would spin. The
+        // line's return, or the answer that is awaited, moves the machine instead.
+        let may_sign = self.may_sign_restrict();
+        let unlocked = match (&self.work, &self.state.lock) {
+            (Some(work), None) => Some(Time::from_seconds(work.block.claims().exp)),
             _ => None,
         };
-        [expiry, queued, founding, self.state.restored, self.retry_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let locked = self
+            .state
+            .lock
+            .as_ref()
+            .filter(|_| may_sign && self.state.restored.is_none())
+            .map(|l| after_grace(l.block.claims().exp));
+        let restored = self.state.restored.filter(|_| may_sign);
+        let queued = self.queued.as_ref().map(|q| Time::from_seconds(q.exp));
+        [
+            unlocked,
+            locked,
+            restored,
+            queued,
+            self.genesis_due(),
+            self.retry_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// A restrict block could be signed now: heads compared, none outstanding.
+    fn may_sign_restrict(&self) -> bool {
+        self.compared
+            && self.is_up(Role::TrustOperator)
+            && self.state.restrict.is_none()
+            && !self.state.conflict
+            && matches!(self.state.base, Base::Standing(_))
+    }
+
+    /// When to ask, or ask again, what became of the genesis.
+    fn genesis_due(&self) -> Option<Time> {
+        let founding = self.state.base.founding()?;
+        let due = self.genesis_ask_at.unwrap_or(founding.deadline);
+        self.is_up(Role::TrustOperator).then_some(due)
     }
 
     /// Moves the machine. Perform the outputs in order.
@@ -502,11 +528,9 @@ impl Broker {
         {
             self.end_unlocked(Outcome::Expired, Reason::Expired, turn);
         }
-        if let Base::Founding(f) = &self.state.base
-            && now >= f.deadline
-            && self.is_up(Role::TrustOperator)
-        {
-            self.genesis_asked = true;
+        // The trust operator's clock may be behind: ask until it answers, sealed or dead.
+        if self.genesis_due().is_some_and(|due| now >= due) {
+            self.genesis_ask_at = Some(Time(now.0.saturating_add(RETRY_MAX_MS)));
             turn.send(
                 Role::TrustOperator,
                 Agree::HeadIs {

@@ -382,16 +382,17 @@ impl Broker {
         turn: &mut Turn<'_, E>,
     ) {
         if let Some(work) = self.work.as_mut().filter(|w| w.block.hash() == hash) {
-            if let Reason::Fault { culprit } = &reason {
+            // Rule 9: the trust operator's word alone blames nobody; what this broker forwarded is
+            // here to be checked.
+            let by = if share_is_at_fault(self.share.as_ref(), work, &reason) {
                 let what = format!("share for block {hash} does not verify");
                 turn.tell(Event::Fault(Fault {
-                    culprit: *culprit,
+                    culprit: Role::Device,
                     what,
                 }));
-            }
-            let by = match &reason {
-                Reason::Fault { culprit } => *culprit,
-                _ => Role::TrustOperator,
+                Role::Device
+            } else {
+                Role::TrustOperator
             };
             if self.state.lock.is_some() {
                 // The lock can only be replaced, after exp + 30 s (rule 4); the caller hears now.
@@ -465,6 +466,33 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// Whether the device's share really fails against the package that it signed. The sum cannot
+/// verify without the trust operator's share, so the library then checks each share alone.
+fn share_is_at_fault(share: Option<&KeyShare>, work: &Work, reason: &Reason) -> bool {
+    let (Some(key_share), Round::Endorsed(message), Reason::Fault { culprit }) =
+        (share, &work.round, reason)
+    else {
+        return false;
+    };
+    let Agree::Endorse {
+        block,
+        package,
+        shares: [device, own],
+        ..
+    } = &**message
+    else {
+        return false;
+    };
+    let checked = share::aggregate(
+        key_share.public_keys(),
+        &package_of(package),
+        block.input().as_bytes(),
+        &[device.share, own.share, own.share],
+    );
+    *culprit == Role::Device
+        && matches!(checked, Err(share::AggregateError::Culprits { roles }) if roles.contains(&Role::Device))
 }
 
 fn genesis_block(f: &Founding, iat: u64, exp: u64) -> Result<Block, String> {

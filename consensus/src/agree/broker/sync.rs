@@ -167,6 +167,9 @@ impl Broker {
         }
         let displaced = self.state.restrict.is_some() && !own_restrict;
         let restored = self.state.restored.is_some();
+        // Rule 10: a freeze that reached this broker first is not outrun by an "admitted" that is
+        // told after it, wherever the sealed block was on its way.
+        let unwanted = self.wants_freeze() || self.state.words.denies(&hash).is_some();
         let exp = sealed.block.claims().exp;
         self.store(Record::Sealed(Box::new(sealed.clone())), turn);
         let head = Head { height, hash };
@@ -183,9 +186,14 @@ impl Broker {
             .take_if(|w| locked || w.block.claims().height <= height)
         {
             let in_time = turn.now < Time::from_seconds(exp);
-            let outcome = if locked && in_time && !displaced && !restored {
+            let outcome = if locked && in_time && !displaced && !restored && !unwanted {
                 self.pace.clear();
                 Outcome::Admitted(Box::new(sealed))
+            } else if unwanted {
+                Outcome::Refused {
+                    by: Role::Broker,
+                    reason: Reason::FreezeWanted,
+                }
             } else {
                 Outcome::Expired
             };

@@ -1,0 +1,219 @@
+//! `warifu enrol`: a login service's enrolment, from the ticket to the pin.
+
+use std::io::{BufRead, IsTerminal, Read, Write};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use warifu_client_sdk::login_service::api::{Jwk, MAX_WAIT_S};
+use warifu_client_sdk::login_service::problem::ProblemKind;
+use warifu_client_sdk::login_service::{
+    EnrolmentEnd, FilePins, LoginService, LoginServiceError, Pin,
+};
+
+use super::block_on;
+use super::service::{Connection, failure};
+use crate::output::{Exit, Failure, Output, Style, qr};
+
+/// The longest that a session can take: a ticket's life and a genesis's.
+const LONGEST: Duration = Duration::from_secs(600 + 210);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Open an enrolment and show its ticket. On a terminal, with --customer, waits for the device
+    /// and asks for the six digits; otherwise prints the session for `enrol confirm`.
+    Ticket(Ticket),
+    /// Pass the customer's six digits on, wait for the account, verify its genesis, and pin it.
+    Confirm(Confirm),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ticket {
+    #[command(flatten)]
+    connection: Connection,
+    /// The customer's id at this login service.
+    #[arg(long)]
+    customer: Option<String>,
+    /// Print the ticket and leave.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Confirm {
+    #[command(flatten)]
+    connection: Connection,
+    /// The session that `enrol ticket` printed.
+    session: String,
+    /// The six digits on the customer's device.
+    digits: String,
+    /// The customer's id at this login service: the account is pinned to it.
+    #[arg(long)]
+    customer: String,
+}
+
+pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
+    match command {
+        Command::Ticket(args) => {
+            let service = args.connection.open()?;
+            block_on(ticket(&service, &args, output))
+        }
+        Command::Confirm(args) => {
+            let service = args.connection.open()?;
+            block_on(async {
+                let confirmed = confirm(&service, &args, output);
+                let late =
+                    |_| Failure::new(Exit::Unreachable, "the session neither ended nor failed");
+                tokio::time::timeout(LONGEST, confirmed)
+                    .await
+                    .map_err(late)?
+            })
+        }
+    }
+}
+
+async fn ticket(
+    service: &LoginService<FilePins>,
+    args: &Ticket,
+    output: Output,
+) -> Result<(), Failure> {
+    let customer = args.customer.as_deref();
+    let opened = service.enrol(customer).await.map_err(failure)?;
+    let code = qr(&opened.ticket_uri).map_err(|error| Failure::from_error(Exit::Input, &error))?;
+    let seconds = opened.expires_in.as_secs();
+    let answer = json!({
+        "session": opened.session,
+        "ticket_uri": *opened.ticket_uri,
+        "expires_in": seconds,
+    });
+    output.print(&answer, || {
+        let hint = output.lang().both(
+            "端末でこのコードを読み取ってください。",
+            "Scan this code with the device.",
+        );
+        format!(
+            "{hint} ({seconds} s)\n\n{code}\n{}\n\nsession {}",
+            *opened.ticket_uri, opened.session
+        )
+    })?;
+    let session = opened.session.as_str();
+    match customer {
+        Some(customer) if !args.no_wait && !output.is_json() && std::io::stdin().is_terminal() => {
+            ask(service, customer, session, output).await
+        }
+        _ => {
+            let name = customer.unwrap_or("NAME");
+            output.say(&format!(
+                "then: warifu enrol confirm {session} DIGITS --customer {name}"
+            ))
+        }
+    }
+}
+
+/// Waits for the device, and asks for its digits until they match or the session ends.
+async fn ask(
+    service: &LoginService<FilePins>,
+    customer: &str,
+    session: &str,
+    output: Output,
+) -> Result<(), Failure> {
+    let mut state = EnrolmentEnd::Waiting;
+    loop {
+        state = match state {
+            EnrolmentEnd::Waiting => {
+                let wait = Duration::from_secs(MAX_WAIT_S);
+                let looked = service.enrolment(customer, session, wait).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                looked.map_err(failure)?
+            }
+            EnrolmentEnd::Digits => {
+                let digits = read_digits(output)?;
+                match service.confirm(customer, session, &digits).await {
+                    Err(LoginServiceError::Problem(problem)) if may_try_again(problem.kind()) => {
+                        output.say(&problem.detail)?;
+                        EnrolmentEnd::Digits
+                    }
+                    confirmed => confirmed.map_err(failure)?,
+                }
+            }
+            EnrolmentEnd::Pinned { pin, .. } => return tell(customer, &pin, output),
+            EnrolmentEnd::Failed { reason } => return Err(failed(&reason)),
+        };
+    }
+}
+
+fn may_try_again(kind: Option<ProblemKind>) -> bool {
+    matches!(
+        kind,
+        Some(ProblemKind::WrongDigits | ProblemKind::Malformed)
+    )
+}
+
+fn failed(reason: &str) -> Failure {
+    Failure::new(Exit::Refused, format!("enrolment failed: {reason}"))
+}
+
+fn read_digits(output: Output) -> Result<String, Failure> {
+    let prompt = output.lang().both(
+        "端末に表示された6桁の数字:",
+        "The six digits on the device:",
+    );
+    let gone = |error: std::io::Error| Failure::from_error(Exit::Io, &error);
+    let mut stderr = std::io::stderr();
+    write!(stderr, "{prompt} ")
+        .and_then(|()| stderr.flush())
+        .map_err(gone)?;
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(256).read_line(&mut line);
+    if read.map_err(gone)? == 0 {
+        return Err(Failure::new(Exit::Io, "standard input ended"));
+    }
+    Ok(line.trim().to_owned())
+}
+
+async fn confirm(
+    service: &LoginService<FilePins>,
+    args: &Confirm,
+    output: Output,
+) -> Result<(), Failure> {
+    let (customer, session) = (args.customer.as_str(), args.session.as_str());
+    let wait = Duration::from_secs(MAX_WAIT_S);
+    let mut is_sent = false;
+    loop {
+        let state = service.enrolment(customer, session, wait).await;
+        let state = match state.map_err(failure)? {
+            EnrolmentEnd::Digits if !is_sent => {
+                is_sent = true;
+                let confirmed = service.confirm(customer, session, &args.digits).await;
+                confirmed.map_err(failure)?
+            }
+            state => state,
+        };
+        match state {
+            EnrolmentEnd::Pinned { pin, .. } => return tell(customer, &pin, output),
+            EnrolmentEnd::Failed { reason } => return Err(failed(&reason)),
+            // A broker that answers at once must not make this a busy loop.
+            EnrolmentEnd::Waiting | EnrolmentEnd::Digits => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+fn tell(customer: &str, pin: &Pin, output: Output) -> Result<(), Failure> {
+    let jwk = Jwk::of(&pin.account_key);
+    let answer = json!({
+        "status": "done",
+        "customer": customer,
+        "account": pin.account,
+        "jwk": jwk,
+    });
+    output.print(&answer, || {
+        format!(
+            "{}: customer {customer} is account {}\nkey {}",
+            output.paint(Style::Good, "enrolled and pinned"),
+            pin.account,
+            jwk.x
+        )
+    })
+}

@@ -1,0 +1,230 @@
+//! `warifu login`: a login service's login, from the number on the page to the verified block.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use warifu_client_sdk::login_service::api::{Asked, Jwk, Shown};
+use warifu_client_sdk::login_service::{Admission, LoginEnd, LoginService, OpenLogin, PinStore};
+use warifu_consensus::body::Detail;
+
+use super::block_on;
+use super::service::{Connection, Whose, failure};
+use crate::clock;
+use crate::output::{Exit, Failure, Output, Style, large, role_name};
+
+/// Ask a customer to log in (or to approve something), wait, and verify the block.
+///
+/// With --json two lines are printed. At once: {"number","id","nonce","expires_in"}, so that the
+/// number can be shown. At the end: {"status":"admitted","block","jwk","account","height","hash",
+/// "receipt"}, or {"status":"refused","by","reason"}, or {"status":"expired"}; the last two exit
+/// with 1.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    whose: Whose,
+    /// What is asked.
+    #[arg(long, value_enum, default_value = "login")]
+    kind: What,
+    /// How the customer reached this login service; the device shows it.
+    #[arg(long, default_value = "cli")]
+    channel: String,
+    /// From where; the device shows it.
+    #[arg(long, default_value = "")]
+    address: String,
+    /// One thing to approve, as LABEL=VALUE; up to 16 times.
+    #[arg(long = "detail", value_name = "LABEL=VALUE", value_parser = detail)]
+    details: Vec<Detail>,
+    /// Begin only: print number and id, and leave. The block is then nobody's to verify here.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Log in.
+    Login,
+    /// Approve a named act.
+    Approve,
+    /// Change own settings.
+    Change,
+}
+
+impl From<What> for Asked {
+    fn from(what: What) -> Asked {
+        match what {
+            What::Login => Asked::Login,
+            What::Approve => Asked::Approve,
+            What::Change => Asked::Change,
+        }
+    }
+}
+
+fn detail(text: &str) -> Result<Detail, String> {
+    let (label, value) = text
+        .split_once('=')
+        .ok_or("expected LABEL=VALUE, found no =")?;
+    Ok(Detail {
+        label: label.to_owned(),
+        value: value.to_owned(),
+    })
+}
+
+pub(super) fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let service = args.connection.open()?;
+    let pin = args.whose.pin(&service)?;
+    let shown = Shown {
+        channel: args.channel,
+        address: args.address,
+        details: args.details,
+        reference: None,
+    };
+    block_on(async {
+        let login = service
+            .begin(pin, args.kind.into(), shown)
+            .await
+            .map_err(failure)?;
+        show_number(&login, output)?;
+        if args.no_wait {
+            return Ok(());
+        }
+        finish(&service, login, output).await
+    })
+}
+
+/// Shows the number that the customer types into the device.
+pub(super) fn show_number(login: &OpenLogin, output: Output) -> Result<(), Failure> {
+    let expires_in = login.expires_in().as_secs();
+    let answer = json!({
+        "number": login.number(),
+        "id": login.id(),
+        "nonce": login.expected().nonce,
+        "expires_in": expires_in,
+    });
+    output.print(&answer, || {
+        let hint = output.lang().both(
+            "この番号を端末に入力してください。",
+            "Type this number into the device.",
+        );
+        let number = output.paint(Style::Strong, large(login.number()));
+        let id = output.paint(Style::Faint, format!("login {}", login.id()));
+        format!(
+            "{hint}\n\n{number}\n\n{} ({expires_in} s)\n{id}",
+            login.number()
+        )
+    })
+}
+
+/// Waits for the end, verifies, and prints it. An interrupt takes the login back.
+pub(super) async fn finish<P: PinStore>(
+    service: &LoginService<P>,
+    login: OpenLogin,
+    output: Output,
+) -> Result<(), Failure> {
+    let id = login.id().to_owned();
+    let bar = countdown(login.expires_in(), output);
+    let ended = tokio::select! {
+        ended = service.wait(login) => ended,
+        () = tick(&bar) => return Err(Failure::new(Exit::Io, "the countdown ended")),
+        _ = tokio::signal::ctrl_c() => {
+            bar.finish_and_clear();
+            service.cancel(&id).await.map_err(failure)?;
+            return Err(Failure::new(Exit::Refused, "interrupted, the login is taken back"));
+        }
+    };
+    bar.finish_and_clear();
+    tell(&ended.map_err(failure)?, output)
+}
+
+fn countdown(expires_in: Duration, output: Output) -> ProgressBar {
+    if output.is_json() || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(expires_in.as_secs());
+    // A template that doesn't parse leaves the usual one.
+    if let Ok(style) =
+        ProgressStyle::with_template("waiting for the device {wide_bar} {pos} s left")
+    {
+        bar.set_style(style);
+    }
+    bar.set_position(expires_in.as_secs());
+    bar
+}
+
+/// Moves the countdown every second; never ends.
+async fn tick(bar: &ProgressBar) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        bar.set_position(bar.position().saturating_sub(1));
+    }
+}
+
+fn tell(end: &LoginEnd, output: Output) -> Result<(), Failure> {
+    match end {
+        LoginEnd::Admitted(admission) => output.print(&admitted_json(admission), || {
+            admitted_text(admission, output)
+        }),
+        LoginEnd::Refused { by, reason } => {
+            let by = role_name(*by);
+            print_end(
+                &json!({ "status": "refused", "by": by, "reason": reason }),
+                output,
+            )?;
+            Err(Failure::new(
+                Exit::Refused,
+                format!("refused by the {by}: {reason}"),
+            ))
+        }
+        LoginEnd::Expired => {
+            print_end(&json!({ "status": "expired" }), output)?;
+            Err(Failure::new(
+                Exit::Refused,
+                "expired: nobody approved in time",
+            ))
+        }
+    }
+}
+
+/// With `--json` a refusal is an answer too; people read it on stderr.
+fn print_end(value: &serde_json::Value, output: Output) -> Result<(), Failure> {
+    if output.is_json() {
+        output.print(value, String::new)
+    } else {
+        Ok(())
+    }
+}
+
+fn admitted_json(admission: &Admission) -> serde_json::Value {
+    let claims = admission.login.block.claims();
+    json!({
+        "status": "admitted",
+        "block": admission.compact,
+        "jwk": Jwk::of(&admission.account_key),
+        "account": claims.sub,
+        "kind": claims.kind.name(),
+        "height": claims.height,
+        "hash": admission.login.hash(),
+        "receipt": admission.receipt.to_json(),
+    })
+}
+
+fn admitted_text(admission: &Admission, output: Output) -> String {
+    let claims = admission.login.block.claims();
+    let x = Jwk::of(&admission.account_key).x;
+    format!(
+        "{}: {} at {}\naccount {}  height {}\ntime    {}\nhash    {}\nkey     {x} (Ed25519, verifies the block below with any JOSE library)\n\n{}",
+        output.paint(Style::Good, "admitted"),
+        claims.kind,
+        claims.aud,
+        claims.sub,
+        claims.height,
+        clock::local(claims.iat),
+        admission.login.hash(),
+        admission.compact,
+    )
+}

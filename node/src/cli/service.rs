@@ -1,0 +1,117 @@
+//! What the login service's commands share: where the broker is, whose customer, and how each
+//! error ends the process.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use warifu_client_sdk::login_service::problem::ProblemKind;
+use warifu_client_sdk::login_service::{
+    FilePins, LoginService, LoginServiceError, Pin, PinError, PinStore, Token,
+};
+use warifu_consensus::party::Sub;
+
+use crate::config::read_ledger;
+use crate::output::{Exit, Failure};
+
+/// How to reach the broker, and what this login service knows by itself.
+#[derive(Debug, Args)]
+pub(super) struct Connection {
+    /// The broker's HTTP side: http:// and a loopback address.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7201")]
+    broker: String,
+    /// File with this login service's token (mode 0600).
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+    /// The ledger's keys: ledger.toml.
+    #[arg(long, value_name = "FILE")]
+    ledger: PathBuf,
+    /// This login service's pins, customer to account (JSON; made when missing).
+    #[arg(long, value_name = "FILE")]
+    pins: PathBuf,
+    /// This login service's own name, as its blocks say [default: the ledger's origin].
+    #[arg(long)]
+    aud: Option<String>,
+}
+
+impl Connection {
+    pub(super) fn open(&self) -> Result<LoginService<FilePins>, Failure> {
+        let configuration =
+            |error: &dyn std::error::Error| Failure::from_error(Exit::Configuration, error);
+        let token = Token::from_file(&self.token_file).map_err(|error| configuration(&error))?;
+        let ledger = read_ledger(&self.ledger).map_err(|error| configuration(&error))?;
+        let aud = self.aud.clone().unwrap_or_else(|| ledger.iss.clone());
+        LoginService::new(&self.broker, token, ledger, aud, FilePins::new(&self.pins))
+            .map_err(failure)
+    }
+}
+
+/// Whose account: by this login service's customer id, or by the account's name. Both must be
+/// pinned.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Whose {
+    /// The customer's id at this login service.
+    #[arg(long)]
+    customer: Option<String>,
+    /// The account: 22 characters of base64url.
+    #[arg(long, value_name = "SUB")]
+    account: Option<Sub>,
+}
+
+impl Whose {
+    pub(super) fn pin<P: PinStore>(&self, service: &LoginService<P>) -> Result<Pin, Failure> {
+        if let Some(customer) = &self.customer {
+            return service.pin_of(customer).map_err(failure);
+        }
+        let missing = || Failure::new(Exit::Usage, "expected --customer or --account");
+        let account = self.account.ok_or_else(missing)?;
+        let pin = service
+            .pins()
+            .of_account(account)
+            .map_err(|error| failure(error.into()))?;
+        pin.ok_or_else(|| {
+            Failure::new(
+                Exit::Refused,
+                format!("account {account} is pinned to no customer"),
+            )
+        })
+    }
+}
+
+/// How an error of the login service ends the process.
+pub(super) fn failure(error: LoginServiceError) -> Failure {
+    let exit = match &error {
+        LoginServiceError::BaseUrl { .. } => Exit::Usage,
+        LoginServiceError::Unreachable { .. } | LoginServiceError::Undecided { .. } => {
+            Exit::Unreachable
+        }
+        LoginServiceError::Problem(problem) => problem_exit(problem.kind()),
+        LoginServiceError::Answer { .. } => Exit::Input,
+        LoginServiceError::Pin(error) => match error {
+            PinError::Pinned { .. } | PinError::Taken { .. } => Exit::Refused,
+            PinError::Customer { .. } => Exit::Input,
+            PinError::Io { .. } => Exit::Io,
+            PinError::Key { .. } | PinError::Damaged { .. } => Exit::Configuration,
+        },
+        LoginServiceError::Setup { .. } | LoginServiceError::Entropy { .. } => Exit::Io,
+        LoginServiceError::NotPinned { .. }
+        | LoginServiceError::AlreadyPinned { .. }
+        | LoginServiceError::Verification(_)
+        | LoginServiceError::Receipt
+        | LoginServiceError::Sealed(_)
+        | LoginServiceError::Genesis(_)
+        | LoginServiceError::History(_) => Exit::Refused,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+fn problem_exit(kind: Option<ProblemKind>) -> Exit {
+    match kind {
+        Some(ProblemKind::NotAuthenticated | ProblemKind::Scope) => Exit::Configuration,
+        Some(
+            ProblemKind::TrustOperatorUnreachable | ProblemKind::Stopping | ProblemKind::Internal,
+        ) => Exit::Unreachable,
+        Some(ProblemKind::Malformed | ProblemKind::TooLarge) => Exit::Input,
+        _ => Exit::Refused,
+    }
+}

@@ -1,0 +1,146 @@
+//! One party's place in one account: what it keeps durably, and the real machine in RAM.
+
+use std::sync::Arc;
+
+use warifu_consensus::{
+    agree::{Base, Broker, Device, Input, Output, Record, TrustOperator, TrustOperatorOptions},
+    block::Sealed,
+    body::ContentKey,
+    enrol::Enrolment,
+    party::Role,
+    random::Entropy,
+    share::KeyShare,
+    signature::IdentityKey,
+    time::Time,
+};
+
+/// The real state machine of a party.
+pub enum Machine {
+    /// A device's.
+    Device(Box<Device>),
+    /// A broker's.
+    Broker(Box<Broker>),
+    /// A trust operator's.
+    TrustOperator(Box<TrustOperator>),
+}
+
+impl Machine {
+    /// Moves the machine.
+    pub fn handle<E: Entropy>(&mut self, now: Time, input: Input, entropy: &mut E) -> Vec<Output> {
+        match self {
+            Self::Device(m) => m.handle(now, input, entropy),
+            Self::Broker(m) => m.handle(now, input, entropy),
+            Self::TrustOperator(m) => m.handle(now, input, entropy),
+        }
+    }
+
+    /// When it wants to be called next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        match self {
+            Self::Device(m) => m.deadline(),
+            Self::Broker(m) => m.deadline(),
+            Self::TrustOperator(m) => m.deadline(),
+        }
+    }
+
+    /// What the account stands on.
+    #[must_use]
+    pub fn base(&self) -> &Base {
+        match self {
+            Self::Device(m) => m.base(),
+            Self::Broker(m) => m.base(),
+            Self::TrustOperator(m) => m.base(),
+        }
+    }
+}
+
+/// A party's place in one account.
+pub struct Seat {
+    /// Which party.
+    pub role: Role,
+    /// Its identity key.
+    pub key: Arc<IdentityKey>,
+    /// The vault: its key share, encoded.
+    pub share: Option<Vec<u8>>,
+    /// The vault: the content key; never at a trust operator.
+    pub content_key: Option<[u8; 32]>,
+    /// The journal.
+    pub records: Vec<Record>,
+    /// RAM: the machine.
+    pub machine: Option<Machine>,
+    /// RAM: an enrolment session.
+    pub enrolment: Option<Enrolment>,
+    /// Durable: this account's enrolment session was used here.
+    pub consumed: bool,
+    /// The next scheduled tick in true milliseconds.
+    pub tick_at: Option<u64>,
+}
+
+impl Seat {
+    /// An empty place.
+    #[must_use]
+    pub fn new(role: Role, key: Arc<IdentityKey>) -> Self {
+        Self {
+            role,
+            key,
+            share: None,
+            content_key: None,
+            records: Vec::new(),
+            machine: None,
+            enrolment: None,
+            consumed: false,
+            tick_at: None,
+        }
+    }
+
+    /// The copy of the share that a machine takes.
+    #[must_use]
+    pub fn key_share(&self) -> Option<KeyShare> {
+        self.share
+            .as_ref()
+            .map(|bytes| KeyShare::decode(bytes).expect("a share that was encoded here"))
+    }
+
+    /// Starts the machine from the journal, as after any start.
+    pub fn recover(&mut self, options: TrustOperatorOptions) -> Result<(), String> {
+        self.tick_at = None;
+        self.enrolment = None;
+        self.machine = None;
+        if self.records.is_empty() {
+            // Nothing was founded: a share without a founding is deleted.
+            self.share = None;
+            return Ok(());
+        }
+        let (key, share) = (self.key.clone(), self.key_share());
+        let records = self.records.clone();
+        let content_key = self.content_key.map(ContentKey::from_bytes);
+        self.machine = Some(match self.role {
+            Role::Device => {
+                let content_key = content_key.ok_or("device without content key")?;
+                Machine::Device(Box::new(Device::recover(records, key, share, content_key)?))
+            }
+            Role::Broker => {
+                Machine::Broker(Box::new(Broker::recover(records, key, share, content_key)?))
+            }
+            Role::TrustOperator => Machine::TrustOperator(Box::new(TrustOperator::recover(
+                records, key, share, options,
+            )?)),
+        });
+        Ok(())
+    }
+
+    /// The sealed blocks of the journal, in order.
+    pub fn chain(&self) -> impl Iterator<Item = &Sealed> {
+        self.records.iter().filter_map(|r| match r {
+            Record::Sealed(sealed) => Some(&**sealed),
+            _ => None,
+        })
+    }
+}
+
+/// A role's place in arrays of three.
+#[must_use]
+pub fn at(role: Role) -> usize {
+    usize::from(role.number()) - 1
+}

@@ -1,0 +1,3 @@
+//! Seeded walks.
+
+mod seeds;
