@@ -1,3 +1,11 @@
 //! The one integration binary: scenarios, and what needs several crates at once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its support functions included"
+)]
 
+mod house;
 mod scenarios;
