@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::sources::{Source, all_sources, names, sources};
+use super::sources::{Source, all_sources, names, sources, without_comment};
 
 /// Longest file of `src`, in lines, tests inside it included.
 const MAX_LINES: usize = 600;
@@ -189,4 +189,15 @@ fn no_file_has_outgrown_its_idea() {
         long, NONE,
         "at most {MAX_LINES} lines: look for the second idea"
     );
+}
+
+#[test]
+fn words_are_found_whole_and_outside_comments() {
+    assert!(names("use std::{fs, io};", "fs"));
+    assert!(names("tokio::spawn(work)", "tokio"));
+    assert!(!names("let offset = offs;", "fs"));
+    assert!(!names("getrandom_like()", "getrandom"));
+    assert_eq!(without_comment("    /// reads with std::fs"), "");
+    assert_eq!(without_comment("let a = 1; // not Instant"), "let a = 1;");
+    assert_eq!(without_comment("\"https://a\""), "\"https://a\"");
 }

@@ -87,20 +87,10 @@ fn read(file: &Path) -> Source {
     }
 }
 
-fn without_comment(line: &str) -> &str {
+/// A line up to its comment, if it has one.
+pub(crate) fn without_comment(line: &str) -> &str {
     if line.trim_start().starts_with("//") {
         return "";
     }
     line.split_once(" //").map_or(line, |(code, _)| code)
-}
-
-#[test]
-fn words_are_found_whole_and_outside_comments() {
-    assert!(names("use std::{fs, io};", "fs"));
-    assert!(names("tokio::spawn(work)", "tokio"));
-    assert!(!names("let offset = offs;", "fs"));
-    assert!(!names("getrandom_like()", "getrandom"));
-    assert_eq!(without_comment("    /// reads with std::fs"), "");
-    assert_eq!(without_comment("let a = 1; // not Instant"), "let a = 1;");
-    assert_eq!(without_comment("\"https://a\""), "\"https://a\"");
 }
