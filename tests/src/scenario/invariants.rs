@@ -217,12 +217,12 @@ impl Invariants {
                 let head = self.views[account].chains[1].len() as u64;
                 self.views[account].freeze_above[1] = Some(head.saturating_sub(1));
             }
-            Record::Conflict(_) => {
-                // Only a cheating trust operator makes two sealed blocks at one height.
-                if self.hostile != Some(Role::TrustOperator) && self.restored.is_none() {
-                    let what = format!("the {role} recorded a conflict, nobody could make one");
-                    self.violated(account, what);
-                }
+            // Only a cheating trust operator makes two sealed blocks at one height.
+            Record::Conflict(_)
+                if self.hostile != Some(Role::TrustOperator) && self.restored.is_none() =>
+            {
+                let what = format!("the {role} recorded a conflict, nobody could make one");
+                self.violated(account, what);
             }
             _ => {}
         }

@@ -139,6 +139,8 @@ pub struct World {
     pub options: TrustOperatorOptions,
     /// Messages that the network loses with their line, by name: for scenarios by hand.
     pub lose: Option<(Role, &'static str)>,
+    /// Everything sent, when a scenario listens.
+    pub heard: Option<Vec<(Role, Role, Agree)>>,
     /// The last things that happened.
     pub story: VecDeque<String>,
 }
@@ -189,6 +191,7 @@ impl World {
                 unfreeze_delay_s: 0,
             },
             lose: None,
+            heard: None,
             story: VecDeque::new(),
         }
     }

@@ -96,7 +96,14 @@ fn freeze_that_reached_the_broker_first_is_not_outrun() {
     world.lose = Some((Role::TrustOperator, "blocks"));
     approve(&mut world, hash);
     assert!(world.run_to(10, |w| kinds(w, Role::TrustOperator).len() == 2));
+    world.stop(1, 20_000);
+    // The broker knows that the line is down, so it cannot sign the freeze yet.
+    world.feed(0, Role::Broker, Input::LineDown(Role::TrustOperator));
     world.feed(0, Role::Device, Input::FreezeByCustomer);
+    assert!(world.run_to(5, |w| has(w, Role::Broker, |r| matches!(
+        r,
+        Record::Word(_)
+    ))));
     let outcome = end(&mut world, login);
     assert!(!matches!(outcome, Outcome::Admitted(_)), "{outcome:?}");
     world.run_for(30);

@@ -440,3 +440,41 @@ fn freeze_that_reached_the_trust_operator_first_stops_the_seal() {
     );
     holds(world);
 }
+
+#[test]
+fn device_that_said_freeze_does_not_even_prompt() {
+    // A cheating broker proposes again what stood in front of the customer who froze.
+    let mut world = calm();
+    world.heard = Some(vec![]);
+    let (_, _) = begin(&mut world, Kind::Login);
+    let heard = world.heard.take().expect("listening");
+    let propose = heard
+        .into_iter()
+        .rev()
+        .find_map(|(_, _, agree)| match agree {
+            Agree::Propose { .. } => Some(agree),
+            _ => None,
+        });
+    world.feed(0, Role::Device, Input::FreezeByCustomer);
+    world.heard = Some(vec![]);
+    let input = Input::Message {
+        from: Role::Broker,
+        agree: propose.expect("a proposal"),
+    };
+    world.feed(0, Role::Device, input);
+    assert_eq!(
+        told(&world, Role::Device, |e| matches!(e, Event::Prompt(_))),
+        1
+    );
+    let refused = |(_, _, agree): &(Role, Role, Agree)| {
+        matches!(
+            agree,
+            Agree::Refused {
+                reason: Reason::FreezeWanted,
+                ..
+            }
+        )
+    };
+    assert!(world.heard.take().expect("listening").iter().any(refused));
+    holds(world);
+}

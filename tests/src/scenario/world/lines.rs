@@ -6,6 +6,9 @@ impl World {
     /// Puts a message on its line.
     pub fn post(&mut self, account: usize, from: Role, to: Role, agree: Agree) {
         self.invariants.sent(account, from, to, &agree);
+        if let Some(heard) = &mut self.heard {
+            heard.push((from, to, agree.clone()));
+        }
         let Some(sub) = self.places[account].sub else {
             return;
         };
