@@ -22,6 +22,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = Config::load(&args.dir)
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
+    // Signing with another key than the pinned one would be refused by everybody else.
+    config
+        .identity()
+        .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
     start_log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
