@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{Config, LogFormat},
-    output::{Exit, Failure},
+    output::{self, Exit, Failure},
     run::{self, RunError},
 };
 
@@ -67,6 +67,7 @@ fn start_log(config: &Config) -> Result<(), Failure> {
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(output::is_coloured(&std::io::stderr()))
         .with_writer(std::io::stderr);
     let started = match config.node.log_format {
         LogFormat::Text => lines.try_init(),
