@@ -327,6 +327,10 @@ fn show_draws_linked_boxes_in_local_time() {
     ] {
         assert!(drawn.contains(part), "{part} is missing in\n{drawn}");
     }
+    assert!(
+        drawn.contains("│ all three sign the transcript "),
+        "{drawn}"
+    );
     assert_eq!(drawn.matches('▼').count(), 3);
     let boxes = drawn
         .lines()
