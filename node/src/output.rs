@@ -171,10 +171,9 @@ impl Output {
     /// `json` as `--json` says; colours if stdout is a terminal and `NO_COLOR` is unset.
     #[must_use]
     pub fn new(json: bool, lang: Option<Lang>) -> Output {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Output {
             json,
-            colour: !json && !plain && io::stdout().is_terminal(),
+            colour: !json && is_coloured(&io::stdout()),
             lang: lang.unwrap_or_else(Lang::from_environment),
         }
     }
@@ -241,6 +240,13 @@ impl Output {
             text.to_string()
         }
     }
+}
+
+/// Whether a stream takes colours: a terminal, and `NO_COLOR` unset or empty.
+#[must_use]
+pub fn is_coloured(stream: &impl IsTerminal) -> bool {
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !is_plain
 }
 
 /// What a colour means; nothing is told by colour alone.

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{Config, LogFormat},
-    output::{Exit, Failure},
+    output::{self, Exit, Failure},
     run::{self, RunError},
 };
 
@@ -21,6 +21,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = Config::load(&args.dir)
+        .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
+    // Signing with another key than the pinned one would be refused by everybody else.
+    config
+        .identity()
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
     start_log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -63,6 +67,7 @@ fn start_log(config: &Config) -> Result<(), Failure> {
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(output::is_coloured(&std::io::stderr()))
         .with_writer(std::io::stderr);
     let started = match config.node.log_format {
         LogFormat::Text => lines.try_init(),

@@ -283,6 +283,25 @@ fn one_of_several_must_be_named() {
     assert!(told.contains("no proposal 9 is pending"), "{told}");
 }
 
+/// One of 64 names begins with a hyphen.
+#[test]
+fn names_that_begin_with_a_hyphen_are_no_options() {
+    let running = Running::new(1);
+    for args in [
+        "deny -A --not-me",
+        "deny --not-me -A",
+        "approve -A --number 7",
+    ] {
+        let told = fails(&running.device(args), 1);
+        assert!(told.contains("no proposal -A is pending"), "{args}: {told}");
+    }
+    for args in ["history -AAA", "freeze -AAA"] {
+        let told = fails(&running.device(args), 1);
+        assert!(told.contains("no account -AAA is on this device"), "{told}");
+    }
+    succeeds(&running.device("deny --not-me"));
+}
+
 #[test]
 fn enrolling_prints_the_digits_and_then_the_account() {
     let running = Running::new(0);

@@ -62,11 +62,12 @@ fn check(ledger: &Ledger, path: &Path) -> Result<Verified, VerifyError> {
 fn an_export_verifies_and_every_changed_byte_fails() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, blocks) = blocks();
-    let bytes = export_bytes(&blocks);
+    // Both geneses, both logins, a denial.
+    let bytes = export_bytes(&blocks[..5]);
     let path = dir.path().join("export");
     fs::write(&path, &bytes).unwrap();
     let verified = check(&ledger, &path).unwrap();
-    assert_eq!((verified.blocks, verified.accounts.len()), (6, 2));
+    assert_eq!((verified.blocks, verified.accounts.len()), (5, 2));
     let second_block = bytes
         .iter()
         .enumerate()
@@ -74,18 +75,16 @@ fn an_export_verifies_and_every_changed_byte_fails() {
         .nth(1);
     let after_first = second_block.unwrap().0 + 1;
     for at in 0..bytes.len() {
-        // Another letter, another case, and no text at all.
-        for change in [1, 0x20, 0x80] {
-            let mut changed = bytes.clone();
-            changed[at] ^= change;
-            fs::write(&path, &changed).unwrap();
-            let error = check(&ledger, &path).expect_err("a changed byte verified");
-            let told = error.to_string();
-            assert!(!error.is_input(), "byte {at}: {told}");
-            if at >= after_first {
-                assert!(told.contains("account "), "byte {at}: {told}");
-                assert!(told.contains("at height"), "byte {at}: {told}");
-            }
+        // By turns another letter, another case, and no text at all.
+        let mut changed = bytes.clone();
+        changed[at] ^= [1, 0x20, 0x80][at % 3];
+        fs::write(&path, &changed).unwrap();
+        let error = check(&ledger, &path).expect_err("a changed byte verified");
+        let told = error.to_string();
+        assert!(!error.is_input(), "byte {at}: {told}");
+        if at >= after_first {
+            assert!(told.contains("account "), "byte {at}: {told}");
+            assert!(told.contains("at height"), "byte {at}: {told}");
         }
     }
 }
@@ -206,23 +205,21 @@ fn plain(sealed: &Sealed) -> Vec<Record> {
 fn a_journal_verifies_and_every_changed_byte_fails() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, blocks) = blocks();
-    journal(dir.path(), &blocks[..4], plain);
+    journal(dir.path(), &blocks[..3], plain);
     let verified = check(&ledger, dir.path()).unwrap();
-    assert_eq!((verified.blocks, verified.accounts.len()), (4, 2));
+    assert_eq!((verified.blocks, verified.accounts.len()), (3, 2));
     let path = segment(dir.path());
     let bytes = fs::read(&path).unwrap();
     for at in 0..bytes.len() {
-        for change in [1, 0x80] {
-            let mut changed = bytes.clone();
-            changed[at] ^= change;
-            fs::write(&path, &changed).unwrap();
-            let result = check(&ledger, dir.path());
-            assert!(
-                result.is_err(),
-                "byte {at} of {} changed unnoticed",
-                bytes.len()
-            );
-        }
+        let mut changed = bytes.clone();
+        changed[at] ^= [1, 0x80][at % 2];
+        fs::write(&path, &changed).unwrap();
+        let result = check(&ledger, dir.path());
+        assert!(
+            result.is_err(),
+            "byte {at} of {} changed unnoticed",
+            bytes.len()
+        );
     }
     for length in [bytes.len() - 1, bytes.len() / 2] {
         fs::write(&path, &bytes[..length]).unwrap();
@@ -330,6 +327,10 @@ fn show_draws_linked_boxes_in_local_time() {
     ] {
         assert!(drawn.contains(part), "{part} is missing in\n{drawn}");
     }
+    assert!(
+        drawn.contains("│ all three sign the transcript "),
+        "{drawn}"
+    );
     assert_eq!(drawn.matches('▼').count(), 3);
     let boxes = drawn
         .lines()

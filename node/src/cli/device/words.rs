@@ -100,7 +100,7 @@ pub(super) fn proposal(pending: &PendingView, output: Output) -> String {
             "What follows is what the broker states.",
         ),
         format!("  経路 / channel       {}", pending.channel),
-        format!("  接続元 / address     {}", pending.address),
+        format!("  接続元 / address     {}", or_dash(&pending.address)),
     ];
     lines.extend(
         pending
@@ -112,6 +112,10 @@ pub(super) fn proposal(pending: &PendingView, output: Output) -> String {
         lines.push(format!("  本人確認 / reference {reference}"));
     }
     lines.join("\n")
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
 
 /// A block of the history on one line.

@@ -147,10 +147,12 @@ fn tell(verified: &Verified, source: &Source, output: Output) -> Result<(), Fail
     });
     output.print(&answer, || {
         let mut lines = vec![format!(
-            "{}: {} accounts, {} blocks of {}",
+            "{}: {} account{}, {} block{} of {}",
             output.paint(Style::Good, "verified"),
             verified.accounts.len(),
+            plural(verified.accounts.len() != 1),
             verified.blocks,
+            plural(verified.blocks != 1),
             verified.iss
         )];
         lines.extend(verified.accounts.iter().map(|account| {
@@ -165,6 +167,10 @@ fn tell(verified: &Verified, source: &Source, output: Output) -> Result<(), Fail
         }
         lines.join("\n")
     })
+}
+
+const fn plural(are_several: bool) -> &'static str {
+    if are_several { "s" } else { "" }
 }
 
 fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {

@@ -133,7 +133,7 @@ fn draw(sealed: &Sealed, is_last: bool, output: Output) -> String {
         hashes.push_str(&format!("   supersedes {}", short(superseded)));
     }
     lines.push(row(&hashes));
-    lines.push(row(&votes(sealed).join(" · ")));
+    lines.extend(wrapped(&votes(sealed)).iter().map(|text| row(text)));
     let (left, right) = (4, WIDTH.saturating_sub(3));
     if is_last {
         lines.push(format!("╰{}╯", "─".repeat(WIDTH.saturating_add(2))));
@@ -146,6 +146,21 @@ fn draw(sealed: &Sealed, is_last: bool, output: Output) -> String {
 
 fn row(text: &str) -> String {
     format!("│ {:WIDTH$} │", cut(text, WIDTH))
+}
+
+/// The parts joined by dots, on as many lines as they need.
+fn wrapped(parts: &[&str]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + part.chars().count() + 3 <= WIDTH => {
+                line.push_str(" · ");
+                line.push_str(part);
+            }
+            _ => lines.push((*part).to_owned()),
+        }
+    }
+    lines
 }
 
 fn cut(text: &str, room: usize) -> String {
