@@ -450,6 +450,8 @@ impl<M: Machine> Task<M> {
                 }
                 EnrolOutput::Founded(f) => {
                     self.found(&f).await?;
+                    // The digits matched; the page waits for the genesis.
+                    self.state(&session, EnrolmentState::Waiting);
                     founded = Some(f);
                 }
                 EnrolOutput::Failed {

@@ -190,10 +190,9 @@ impl Desk for Broker {
             .enrolments
             .watch(caller, &session)
             .ok_or(DeskError::UnknownTicket)?;
-        let before = state.borrow_and_update().clone();
-        if matches!(before, EnrolmentState::Waiting | EnrolmentState::Digits) {
-            drop(tokio::time::timeout(wait, state.changed()).await);
-        }
+        // Digits are an answer: a page that asks late must not wait for the next change.
+        let told = state.wait_for(|s| !matches!(s, EnrolmentState::Waiting));
+        drop(tokio::time::timeout(wait, told).await);
         let state = state.borrow().clone();
         Ok(state)
     }
@@ -223,7 +222,9 @@ impl Desk for Broker {
                 let left = wrong.borrow().unwrap_or_default();
                 return Err(DeskError::WrongDigits { left });
             }
-            ended = state.wait_for(|s| !matches!(s, EnrolmentState::Digits)) => {
+            ended = state.wait_for(|s| {
+                matches!(s, EnrolmentState::Done { .. } | EnrolmentState::Failed { .. })
+            }) => {
                 ended.map(drop).map_err(|_| DeskError::Stopping)?;
             }
             () = tokio::time::sleep(GENESIS_WAIT) => {}
