@@ -553,8 +553,9 @@ async fn it_is_served_on_loopback_only_and_stops_while_requests_wait() {
     let desk = std::sync::Arc::new(TestDesk::new(61, NOW));
     let router = api::router(std::sync::Arc::clone(&desk), Tokens::new(Vec::new()));
     let everywhere = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let refused = api::serve(everywhere, router, std::future::pending()).await;
-    assert!(matches!(refused, Err(ServeError::NotLoopback { .. })));
+    let refused = api::serve(everywhere, router, std::future::pending());
+    let refused = tokio::time::timeout(Duration::from_secs(1), refused).await;
+    assert!(matches!(refused, Ok(Err(ServeError::NotLoopback { .. }))));
 
     let account = desk.found();
     let router = api::router(std::sync::Arc::clone(&desk), super::tokens());
