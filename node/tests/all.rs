@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod cli;
 mod nodes;
 mod store;
 #[path = "../../client-sdk/tests/login_service/trio.rs"]

@@ -450,7 +450,7 @@ impl<M: Machine> Task<M> {
                 }
                 EnrolOutput::Founded(f) => {
                     self.found(&f).await?;
-                    // The digits matched; the page waits for the genesis.
+                    // The digits are done with; the genesis follows.
                     self.state(&session, EnrolmentState::Waiting);
                     founded = Some(f);
                 }

@@ -190,9 +190,10 @@ impl Desk for Broker {
             .enrolments
             .watch(caller, &session)
             .ok_or(DeskError::UnknownTicket)?;
-        // Digits are an answer: a page that asks late must not wait for the next change.
-        let told = state.wait_for(|s| !matches!(s, EnrolmentState::Waiting));
-        drop(tokio::time::timeout(wait, told).await);
+        let before = state.borrow_and_update().clone();
+        if before == EnrolmentState::Waiting {
+            drop(tokio::time::timeout(wait, state.changed()).await);
+        }
         let state = state.borrow().clone();
         Ok(state)
     }
@@ -223,7 +224,7 @@ impl Desk for Broker {
                 return Err(DeskError::WrongDigits { left });
             }
             ended = state.wait_for(|s| {
-                matches!(s, EnrolmentState::Done { .. } | EnrolmentState::Failed { .. })
+                !matches!(s, EnrolmentState::Digits | EnrolmentState::Waiting)
             }) => {
                 ended.map(drop).map_err(|_| DeskError::Stopping)?;
             }
