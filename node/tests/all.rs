@@ -7,6 +7,9 @@
     reason = "tests fail by panicking, also outside of test functions"
 )]
 
+mod api;
 mod cli;
 mod nodes;
 mod store;
+#[path = "../../client-sdk/tests/login_service/trio.rs"]
+mod trio;
