@@ -14,6 +14,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// First 13 bytes of everything that an identity key signs as a vote.
 pub const VOTE_DOMAIN: &[u8; 13] = b"warifu-vote/1";
 
+/// HPKE `info` (22 bytes) of key generation's second round: what one party seals to another's session key.
+pub(crate) const ROUND2_INFO: &[u8; 22] = b"warifu-enrol/1 round 2";
+
 /// JOSE `typ` of an admit block.
 pub const ADMIT_TYP: &str = "warifu-block+jwt";
 

@@ -7,13 +7,6 @@
     reason = "a test that meets what it did not expect stops loudly"
 )]
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking; clippy exempts only the test functions themselves"
-)]
-
+mod house;
 mod processes;
 mod scenarios;

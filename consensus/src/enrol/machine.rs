@@ -12,7 +12,7 @@ use super::{
 use crate::{
     agree::Founding,
     body::ContentKey,
-    encoding::{Context, Fields, Hash},
+    encoding::{Context, Fields, Hash, ROUND2_INFO},
     party::{Ledger, Parties, Role, Sub},
     random::Entropy,
     session::SessionSecret,
@@ -24,8 +24,6 @@ use crate::{
     time::{GRACE_S, MAX_LIFETIME_S, Time},
     vote::{Statement, Verb, Vote},
 };
-
-const ROUND2_INFO: &[u8] = b"warifu-enrol/1 round 2";
 
 /// The device's first word: its keys, and the proof that it saw the ticket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,6 +44,8 @@ pub(super) struct Confirm {
     #[command(flatten)]
     connection: Connection,
     /// The session that `enrol ticket` printed.
+    // Base64url may begin with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     session: String,
     /// The six digits on the customer's device.
     digits: String,

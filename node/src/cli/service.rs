@@ -54,7 +54,7 @@ pub(super) struct Whose {
     #[arg(long)]
     customer: Option<String>,
     /// The account: 22 characters of base64url.
-    #[arg(long, value_name = "SUB")]
+    #[arg(long, value_name = "SUB", allow_hyphen_values = true)]
     account: Option<Sub>,
 }
 

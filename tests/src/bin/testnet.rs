@@ -153,16 +153,17 @@ impl Demo {
 
     fn enrol(&self) -> Result<String, Trouble> {
         self.step("Enrolment: one key that exists only as three shares");
-        let ticket = self
-            .net
-            .service(&["enrol", "ticket", "--customer", CUSTOMER, "--no-wait"])?;
+        let ticket = self.net.service(
+            &["enrol", "ticket", "--customer", CUSTOMER, "--no-wait"],
+            &[],
+        )?;
         let uri = ticket.text("ticket_uri");
         println!("   the login service's page shows a ticket:\n");
         for line in warifu_node::output::qr(&uri)?.lines() {
             println!("   {line}");
         }
         println!("   {uri}\n");
-        let device = self.net.device(&["enrol", &uri])?;
+        let device = self.net.device(&["enrol"], &[&uri])?;
         let digits = device.text("digits");
         println!("   the device scans it and shows six digits: {digits}");
         let account = self
@@ -170,7 +171,7 @@ impl Demo {
             .confirm(CUSTOMER, &ticket.text("session"), &digits)?;
         println!("   the customer types them into the page; all three sign the genesis");
         println!("   account {account}, pinned by the login service to customer `{CUSTOMER}`");
-        let again = self.net.device(&["enrol", &uri]);
+        let again = self.net.device(&["enrol"], &[&uri]);
         println!(
             "   the same ticket, photographed and used again: {}",
             reason(&again)
@@ -188,7 +189,7 @@ impl Demo {
         let proposal = self.net.asked()?;
         println!("   the device is asked about block {proposal}");
         self.net
-            .device(&["approve", &proposal, "--number", &login.number()])?;
+            .device(&["approve", "--number", &login.number()], &[&proposal])?;
         let ended = login.end();
         if ended.line["status"] != "admitted" {
             return Err(format!("login ended with {ended:?}").into());
@@ -262,7 +263,7 @@ impl Demo {
         self.step("Refused: the customer denies");
         let login = self.net.begin(CUSTOMER)?;
         let proposal = self.net.asked()?;
-        self.net.device(&["deny", &proposal])?;
+        self.net.device(&["deny"], &[&proposal])?;
         refused(&login.end())
     }
 
@@ -273,7 +274,9 @@ impl Demo {
         println!("   the page shows {number}, the customer types {wrong}");
         let proposal = self.net.asked()?;
         // The command's own exit code says that it was refused.
-        let answer = self.net.device(&["approve", &proposal, "--number", &wrong]);
+        let answer = self
+            .net
+            .device(&["approve", "--number", &wrong], &[&proposal]);
         println!("   the device: {}", reason(&answer));
         refused(&login.end())
     }
@@ -296,7 +299,7 @@ impl Demo {
         let login = self.wait_begin()?;
         let proposal = self.net.asked()?;
         self.net
-            .device(&["approve", &proposal, "--number", &login.number()])?;
+            .device(&["approve", "--number", &login.number()], &[&proposal])?;
         let ended = login.end();
         println!("   {}", ended.line["status"].as_str().unwrap_or("?"));
         if ended.line["status"] == "admitted" {
@@ -353,9 +356,10 @@ impl Hostile {
 
     fn start(demo: &Demo) -> Result<Self, Trouble> {
         let program = demo.net.warifu.path().with_file_name("hostile-device");
-        let ticket =
-            demo.net
-                .service(&["enrol", "ticket", "--customer", Self::CUSTOMER, "--no-wait"])?;
+        let ticket = demo.net.service(
+            &["enrol", "ticket", "--customer", Self::CUSTOMER, "--no-wait"],
+            &[],
+        )?;
         let file = demo.net.dir.join("mallory.ticket");
         std::fs::write(&file, ticket.text("ticket_uri"))?;
         let mut child = Command::new(program)

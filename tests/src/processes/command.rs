@@ -91,11 +91,8 @@ impl Warifu {
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> Result<Answer, Failed> {
-        let mut all: Vec<std::ffi::OsString> = arguments
-            .into_iter()
-            .map(|a| a.as_ref().to_owned())
-            .collect();
-        all.push("--json".into());
+        let mut all: Vec<std::ffi::OsString> = vec!["--json".into()];
+        all.extend(arguments.into_iter().map(|a| a.as_ref().to_owned()));
         let text = self.text(&all)?;
         Ok(Answer(
             text.lines()

@@ -271,24 +271,26 @@ impl Testnet {
             .all(|code| code == Some(0))
     }
 
-    /// A command of the device's customer.
+    /// A command of the device's customer. `named` are its positional arguments, which may begin
+    /// with a hyphen: base64url does.
     ///
     /// # Errors
     /// [`Failed`].
-    pub fn device(&self, arguments: &[&str]) -> Result<Answer, Failed> {
+    pub fn device(&self, arguments: &[&str], named: &[&str]) -> Result<Answer, Failed> {
         let dir = self.node(Node::Device).display().to_string();
         self.warifu
-            .json([&["device"], arguments, &["--dir", &dir]].concat())
+            .json([&["device"], arguments, &["--dir", &dir, "--"], named].concat())
     }
 
-    /// A command of a login service.
+    /// A command of a login service, with its positional arguments.
     ///
     /// # Errors
     /// [`Failed`].
-    pub fn service(&self, arguments: &[&str]) -> Result<Answer, Failed> {
+    pub fn service(&self, arguments: &[&str], named: &[&str]) -> Result<Answer, Failed> {
         let options = self.login_service();
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        self.warifu.json([arguments, &options].concat())
+        self.warifu
+            .json([arguments, &options, &["--"], named].concat())
     }
 
     /// Enrols the device for a customer; the account's name.
@@ -296,8 +298,11 @@ impl Testnet {
     /// # Errors
     /// [`Failed`].
     pub fn enrol(&self, customer: &str) -> Result<String, Failed> {
-        let ticket = self.service(&["enrol", "ticket", "--customer", customer, "--no-wait"])?;
-        let device = self.device(&["enrol", &ticket.text("ticket_uri")])?;
+        let ticket = self.service(
+            &["enrol", "ticket", "--customer", customer, "--no-wait"],
+            &[],
+        )?;
+        let device = self.device(&["enrol"], &[&ticket.text("ticket_uri")])?;
         self.confirm(customer, &ticket.text("session"), &device.text("digits"))
     }
 
@@ -306,8 +311,10 @@ impl Testnet {
     /// # Errors
     /// [`Failed`].
     pub fn confirm(&self, customer: &str, session: &str, digits: &str) -> Result<String, Failed> {
-        let account =
-            self.service(&["enrol", "confirm", "--customer", customer, session, digits])?;
+        let account = self.service(
+            &["enrol", "confirm", "--customer", customer],
+            &[session, digits],
+        )?;
         Ok(account.text("account"))
     }
 
@@ -345,7 +352,7 @@ impl Testnet {
     /// # Errors
     /// [`Failed`] while the device does not run.
     pub fn pending(&self) -> Result<Vec<(String, String)>, Failed> {
-        let pending = self.device(&["pending"])?;
+        let pending = self.device(&["pending"], &[])?;
         let lines = pending.0.into_iter().flat_map(|line| match line {
             Value::Array(list) => list,
             other => vec![other],

@@ -54,7 +54,7 @@ fn log_in(net: &RwLock<Testnet>, customer: &str, account: &str) -> Result<Ended,
         // While the device is down it answers nothing; the login goes on all the same.
         for (about, proposal) in net.pending().unwrap_or_default() {
             if about == account {
-                let _ = net.device(&["approve", &proposal, "--number", &number]);
+                let _ = net.device(&["approve", "--number", &number], &[&proposal]);
             }
         }
     }

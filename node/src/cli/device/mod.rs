@@ -39,6 +39,7 @@ enum Command {
     /// Approve a proposal by the number on the login page.
     Approve {
         /// The proposal's hash or its beginning; may be left out if just one is pending.
+        #[arg(allow_hyphen_values = true)]
         proposal: Option<String>,
         /// The two-digit number that the login page shows; asked for on the terminal if left out.
         #[arg(long, value_parser = clap::value_parser!(u8).range(0..=99))]
@@ -47,6 +48,7 @@ enum Command {
     /// Deny a proposal.
     Deny {
         /// The proposal's hash or its beginning; may be left out if just one is pending.
+        #[arg(allow_hyphen_values = true)]
         proposal: Option<String>,
         /// It wasn't me: freeze the account too.
         #[arg(long)]
@@ -55,11 +57,13 @@ enum Command {
     /// Freeze an account: nothing is admitted until it is unfrozen after re-identification.
     Freeze {
         /// The account; may be left out if the device has just one.
+        #[arg(allow_hyphen_values = true)]
         account: Option<String>,
     },
     /// An account's blocks, newest first.
     History {
         /// The account; may be left out if the device has just one.
+        #[arg(allow_hyphen_values = true)]
         account: Option<String>,
     },
     /// All accounts of this device.

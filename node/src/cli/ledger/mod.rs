@@ -42,7 +42,7 @@ pub(super) struct ShowArgs {
     /// An export, or a node's directory or data directory.
     source: PathBuf,
     /// Only this account.
-    #[arg(long, value_name = "SUB")]
+    #[arg(long, value_name = "SUB", allow_hyphen_values = true)]
     account: Option<Sub>,
     /// Verify with these keys first.
     #[arg(long, value_name = "FILE")]
