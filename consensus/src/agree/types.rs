@@ -272,6 +272,12 @@ pub enum Refusal {
     /// Too late: the broker's lock is durable.
     #[error("the proposal is locked, too late to cancel")]
     Locked,
+    /// The login service's challenge is that of an earlier block.
+    #[error("challenge was used for the block at height {height}, expected a fresh one")]
+    Replayed {
+        /// That block's height.
+        height: u64,
+    },
     /// Without the trust operator nothing can be admitted.
     #[error("the line to the trust operator is down, a login needs all three parties")]
     TrustOperatorDown,

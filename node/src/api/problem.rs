@@ -72,7 +72,7 @@ impl From<Refusal> for Refused {
             Refusal::Pace { window_s, .. } => {
                 return Refused::later(detail, window_s);
             }
-            Refusal::Rule(_) => ProblemKind::Malformed,
+            Refusal::Rule(_) | Refusal::Replayed { .. } => ProblemKind::Malformed,
             Refusal::Conflict => ProblemKind::Conflict,
             Refusal::Dead => ProblemKind::UnknownAccount,
             // Said to parties about their messages; a login service sends none.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    process::Command,
     sync::{
         Mutex, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -22,21 +21,8 @@ const CUSTOMERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 /// Seconds that a proposal lives: a killed login must not hold its account for long.
 const LIFETIME_S: u64 = 8;
 
-/// The `warifu` binary of this build, built if nobody did.
+/// The `warifu` binary of this build: a workspace's test run builds it beside the tests.
 fn warifu() -> Warifu {
-    let built = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "warifu-node",
-            "--bin",
-            "warifu",
-        ])
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .status()
-        .unwrap();
-    assert!(built.success(), "warifu does not build");
     Warifu::beside().unwrap()
 }
 
@@ -90,6 +76,95 @@ fn find_input(value: &Value) -> Option<String> {
         Value::Object(map) => map.values().find_map(find_input),
         Value::Array(list) => list.iter().find_map(find_input),
         _ => None,
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct LoginClaims {
+    sub: String,
+    aud: String,
+    kind: String,
+    iat: u64,
+    exp: u64,
+}
+
+/// What a broker's engineer does with the block: a stock JOSE library, the pinned key, no code of
+/// this project. `iat`, where given, is the moment of evidence.
+fn verified_by_stock_library(
+    block: &str,
+    x: &str,
+    evidence_at: Option<u64>,
+) -> Result<LoginClaims, jsonwebtoken::errors::Error> {
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_audience(&[Testnet::AUD]);
+    validation.set_issuer(&[Testnet::ISS]);
+    validation.set_required_spec_claims(&["exp", "aud", "iss"]);
+    // The library compares `exp` with its clock less the leeway: a leeway of the time since then
+    // sets the clock back to that moment.
+    let now = warifu_node::clock::now().seconds();
+    validation.leeway = evidence_at.map_or(0, |at| now - at);
+    let key = DecodingKey::from_ed_components(x)?;
+    Ok(jsonwebtoken::decode::<LoginClaims>(block, &key, &validation)?.claims)
+}
+
+#[test]
+fn a_login_verifies_with_a_stock_library() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut net = Testnet::init(warifu(), dir.path(), 3).unwrap();
+    net.start_all().unwrap();
+    let account = net.enrol("alice").unwrap();
+    let net = RwLock::new(net);
+    let ended = log_in(&net, "alice", &account).unwrap();
+    assert_eq!(ended.line["status"], "admitted", "{ended:?}");
+    let block = ended.line["block"].as_str().unwrap();
+    let x = ended.line["jwk"]["x"].as_str().unwrap();
+
+    let claims = verified_by_stock_library(block, x, None).unwrap();
+    assert_eq!(
+        (claims.sub.as_str(), claims.kind.as_str()),
+        (account.as_str(), "login")
+    );
+    assert_eq!(claims.aud, Testnet::AUD);
+
+    // `exp` limits admission; as evidence the receipt is verified at time `iat`.
+    thread::sleep(Duration::from_secs(claims.exp - claims.iat + 1));
+    let late = verified_by_stock_library(block, x, None)
+        .map(drop)
+        .unwrap_err();
+    assert_eq!(
+        late.kind(),
+        &jsonwebtoken::errors::ErrorKind::ExpiredSignature
+    );
+    verified_by_stock_library(block, x, Some(claims.iat)).unwrap();
+    verified_by_stock_library(block, x, Some(claims.exp + 1))
+        .map(drop)
+        .unwrap_err();
+
+    // The operators' own signatures are never taken for a login: not by the pinned key, and the
+    // account's key is none of theirs.
+    let net = net.into_inner().unwrap();
+    let receipt: Value = serde_json::from_str(ended.line["receipt"].as_str().unwrap()).unwrap();
+    let input = block.rsplit_once('.').unwrap().0;
+    for vote in ["assent", "endorse", "seal"] {
+        let vote = receipt["votes"][vote]
+            .as_str()
+            .unwrap()
+            .strip_prefix("ed25519:")
+            .unwrap();
+        let forged = format!("{input}.{vote}");
+        verified_by_stock_library(&forged, x, Some(claims.iat))
+            .map(drop)
+            .unwrap_err();
+    }
+    for node in [Node::Broker, Node::TrustOperator] {
+        let seed = std::fs::read(net.node(node).join("identity.key")).unwrap();
+        let key = warifu_consensus::signature::IdentityKey::from_seed(seed.try_into().unwrap());
+        let own = warifu_consensus::encoding::text_b64(&key.sign(input.as_bytes()));
+        let forged = format!("{input}.{own}");
+        verified_by_stock_library(&forged, x, Some(claims.iat))
+            .map(drop)
+            .unwrap_err();
     }
 }
 

@@ -11,7 +11,7 @@ mod propose;
 mod restrict;
 mod sync;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     block::{Block, Kind, Sealed},
@@ -42,6 +42,8 @@ use super::{
 pub(super) const PACE_LIMIT: u32 = 20;
 /// The window of [`PACE_LIMIT`] in seconds.
 pub(super) const PACE_WINDOW_S: u64 = 600;
+/// Challenges of earlier admits that `begin` refuses to take again.
+const REMEMBERED_CHALLENGES: usize = 256;
 /// Fresh nonces for one block, at most (rule 7).
 pub(super) const MAX_TRIES: u8 = 3;
 
@@ -60,6 +62,8 @@ pub(super) struct Ledgered {
     /// This broker is a restored copy until a `restored` block made after this time is sealed.
     pub(super) restored: Option<Time>,
     pub(super) conflict: bool,
+    /// Challenges of the last admits: each is good for one (rule 6).
+    pub(super) challenges: VecDeque<(String, u64)>,
 }
 
 impl Ledgered {
@@ -112,6 +116,12 @@ impl Ledgered {
             self.freeze_above = Some(c.height.saturating_sub(1));
         }
         self.base.adopt(sealed)?;
+        if c.kind.is_asked() {
+            self.challenges.push_back((c.nonce.clone(), c.height));
+            if self.challenges.len() > REMEMBERED_CHALLENGES {
+                self.challenges.pop_front();
+            }
+        }
         self.words.sealed(sealed);
         self.lock = None;
         self.restrict = None;
@@ -262,6 +272,7 @@ impl Broker {
                 freeze_above: None,
                 restored: None,
                 conflict: false,
+                challenges: VecDeque::new(),
             },
             work: None,
             queued: None,

@@ -76,6 +76,9 @@ impl Broker {
             .validate()
             .map_err(|e| Refusal::Rule(e.to_string()))?;
         Claims::check_texts(&begin.aud, &begin.nonce).map_err(|e| Refusal::Rule(e.to_string()))?;
+        if let Some((_, height)) = s.challenges.iter().find(|(n, _)| *n == begin.nonce) {
+            return Err(Refusal::Replayed { height: *height });
+        }
         if !self.is_up(Role::TrustOperator) {
             return Err(Refusal::TrustOperatorDown);
         }
