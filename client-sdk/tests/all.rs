@@ -7,6 +7,8 @@
     reason = "a test fails by panicking; clippy exempts only the test functions themselves"
 )]
 
+#[cfg(feature = "login-service")]
+mod login_service;
 #[cfg(feature = "device")]
 mod store;
 #[cfg(feature = "device")]

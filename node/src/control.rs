@@ -244,8 +244,7 @@ pub struct HistoryView {
 
 /// What a running device does with requests.
 pub trait ControlHandler: Send + Sync + 'static {
-    /// Does what is asked. Dropped when the client goes away: what must happen is made durable
-    /// first.
+    /// Does what is asked, also if the client goes away meanwhile. Dropped only when [`serve`] is.
     fn answer(&self, request: Request) -> impl Future<Output = Answer> + Send;
 }
 
@@ -406,41 +405,31 @@ async fn write_line(writer: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) 
         .map_err(|_| io::ErrorKind::TimedOut)?
 }
 
-/// A command's end of the channel.
-#[derive(Debug)]
+/// A command's end of the channel: one connection for each request, since between two requests a
+/// customer may think for longer than the device waits.
+#[derive(Clone, Debug)]
 pub struct ControlClient {
-    stream: BufReader<UnixStream>,
     path: PathBuf,
 }
 
 impl ControlClient {
-    /// Connects to the device that listens at `path`.
-    ///
-    /// # Errors
-    /// [`ControlError::NotRunning`].
-    pub async fn connect(path: &Path) -> Result<ControlClient, ControlError> {
-        match UnixStream::connect(path).await {
-            Ok(stream) => Ok(ControlClient {
-                stream: BufReader::new(stream),
-                path: path.to_path_buf(),
-            }),
-            Err(source) => Err(ControlError::NotRunning {
-                path: path.to_path_buf(),
-                source,
-            }),
+    /// Talks to the device that listens at `path`.
+    #[must_use]
+    pub fn new(path: &Path) -> ControlClient {
+        ControlClient {
+            path: path.to_path_buf(),
         }
     }
 
     /// Asks, and waits for the answer as long as it takes.
     ///
     /// # Errors
-    /// [`ControlError`] when the device went away or its answer is none.
-    pub async fn ask(&mut self, request: &Request) -> Result<Answer, ControlError> {
-        let path = self.path.clone();
+    /// [`ControlError::NotRunning`]; others when the device went away or its answer is none.
+    pub async fn ask(&self, request: &Request) -> Result<Answer, ControlError> {
         let failed = |action| {
             move |source| ControlError::Io {
                 action,
-                path,
+                path: self.path.clone(),
                 source,
             }
         };
@@ -453,17 +442,15 @@ impl ControlClient {
                 "request has {found} bytes, at most {MAX_REQUEST} allowed"
             )));
         }
-        let written = self.stream.get_mut().write_all(&line).await;
+        let stream = UnixStream::connect(&self.path).await;
+        let stream = stream.map_err(|source| ControlError::NotRunning {
+            path: self.path.clone(),
+            source,
+        })?;
+        let mut stream = BufReader::new(stream);
+        let written = stream.get_mut().write_all(&line).await;
         written.map_err(failed("write to"))?;
-        let path = self.path.clone();
-        let failed = |action| {
-            move |source| ControlError::Io {
-                action,
-                path,
-                source,
-            }
-        };
-        let read = read_line(&mut self.stream, MAX_ANSWER).await;
+        let read = read_line(&mut stream, MAX_ANSWER).await;
         match read.map_err(failed("read from"))? {
             Line::Whole(line) => serde_json::from_slice(&line)
                 .map_err(|error| broken(format!("answer is not understood: {error}"))),

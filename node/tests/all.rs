@@ -1,9 +1,12 @@
 //! The node's integration tests, in one binary.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "tests fail by panicking, also outside of test functions"
 )]
 
+mod cli;
 mod nodes;
 mod store;

@@ -7,4 +7,5 @@
     reason = "a test that meets what it did not expect stops loudly"
 )]
 
+pub mod processes;
 pub mod scenario;

@@ -243,7 +243,20 @@ impl Device {
         turn.out.push(Output::Store(record));
     }
 
+    /// The customer froze after this device assented to an unfreeze and before it held it: the wish
+    /// is the newer one, so it is said again about the block that the operators count from.
+    fn renew_freeze<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
+        let Some(account) = self.state.base.account() else {
+            return;
+        };
+        if self.state.words.freeze_is_outdated(account) {
+            let head = account.head().hash;
+            self.say(Verb::Freeze, head, None, turn);
+        }
+    }
+
     fn line_up<E: Entropy>(&mut self, role: Role, turn: &mut Turn<'_, E>) {
+        self.renew_freeze(turn);
         self.say_head(role, turn);
         self.repeat_words(role, turn);
     }
@@ -766,6 +779,7 @@ impl Device {
             turn.tell(Event::PromptGone { hash, reason: None });
         }
         turn.tell(Event::Sealed(Box::new(sealed)));
+        self.renew_freeze(turn);
         if self.state.restored_at.is_some() && kind != Kind::Restored {
             self.say_head(Role::Broker, turn);
         }

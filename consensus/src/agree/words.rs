@@ -2,7 +2,7 @@
 
 use crate::{
     block::{Block, Kind, Sealed},
-    chain::Status,
+    chain::{Account, Status},
     encoding::Hash,
     vote::{Verb, Word},
 };
@@ -84,9 +84,30 @@ impl Words {
     }
 
     pub(super) fn add(&mut self, held: HeldWord) {
-        if !self.holds(&held.word) {
-            self.0.push(held);
+        if self.holds(&held.word) {
+            return;
         }
+        if held.word.verb == Verb::Freeze {
+            // A later wish to freeze stands for the earlier ones: what answers it answers them.
+            self.0
+                .retain(|w| w.word.verb == Verb::Deny || w.above > held.above);
+        }
+        self.0.push(held);
+    }
+
+    /// A freeze or disown stands, but names nothing at or after the last unfreeze: no operator
+    /// would take it for more than a replay (rule 10).
+    pub(super) fn freeze_is_outdated(&self, account: &Account) -> bool {
+        let counts = |w: &HeldWord| {
+            let named = w.proposal.as_ref().map_or(w.word.hash, |p| p.claims().prev);
+            account.counts_since_unfreeze(&named)
+        };
+        let mut wishes = self
+            .0
+            .iter()
+            .filter(|w| w.word.verb != Verb::Deny)
+            .peekable();
+        wishes.peek().is_some() && !wishes.any(counts)
     }
 
     /// Drops what a sealed block answers.

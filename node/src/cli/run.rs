@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::{Config, LogFormat},
     output::{Exit, Failure},
-    run,
+    run::{self, RunError},
 };
 
 /// Arguments of `warifu run`.
@@ -39,8 +39,19 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         };
         run::run(config, shutdown)
             .await
-            .map_err(|error| Failure::from_error(Exit::Configuration, &error))
+            .map_err(|error| Failure::from_error(exit(&error), &error))
     })
+}
+
+/// A node that stops on its own has a wrong directory, or a machine that fails it.
+const fn exit(error: &RunError) -> Exit {
+    match error {
+        RunError::Secret(_)
+        | RunError::Config(_)
+        | RunError::Control(_)
+        | RunError::Listen { .. } => Exit::Configuration,
+        _ => Exit::Io,
+    }
 }
 
 fn watch(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {

@@ -450,6 +450,8 @@ impl<M: Machine> Task<M> {
                 }
                 EnrolOutput::Founded(f) => {
                     self.found(&f).await?;
+                    // The digits are done with; the genesis follows.
+                    self.state(&session, EnrolmentState::Waiting);
                     founded = Some(f);
                 }
                 EnrolOutput::Failed {

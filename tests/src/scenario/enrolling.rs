@@ -144,7 +144,8 @@ impl World {
                 self.tell_story(format!("a{account} {role} is founded"));
                 self.places[account].sub = Some(founding.sub);
                 let record = Record::Founding(founding);
-                self.invariants.stored(account, role, &record);
+                let clock = self.clock(account, role);
+                self.invariants.stored(account, role, &record, clock);
                 let options = self.options;
                 let seat = self.seat_mut(account, role);
                 seat.records.push(record);

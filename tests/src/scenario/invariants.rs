@@ -1,6 +1,9 @@
 //! What must hold, judged from outside: stored records, told events, messages. Nothing here asks a
 //! machine whether it is right; signatures are verified against keys that the founding fixed.
 
+mod admitted;
+mod sealed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_consensus::{
@@ -42,6 +45,8 @@ pub struct View {
     assented: BTreeSet<Hash>,
     approved: BTreeMap<Hash, u8>,
     refused: BTreeSet<Hash>,
+    /// `exp` of every admit proposal that was endorsed or named as superseded.
+    exps: BTreeMap<Hash, u64>,
     /// A freeze word or desk freeze that this party took in and that no freeze above it answers.
     freeze_above: [Option<u64>; 3],
     /// Hashes that the device denied, as each operator took it in.
@@ -84,6 +89,7 @@ impl View {
             assented: BTreeSet::new(),
             approved: BTreeMap::new(),
             refused: BTreeSet::new(),
+            exps: BTreeMap::new(),
             freeze_above: [None; 3],
             denied: Default::default(),
             admitted: vec![],
@@ -154,29 +160,34 @@ impl Invariants {
         }
     }
 
-    fn honest(&self, role: Role) -> bool {
+    pub(super) fn honest(&self, role: Role) -> bool {
         self.hostile != Some(role)
     }
 
-    fn sound(&self, role: Role) -> bool {
+    pub(super) fn sound(&self, role: Role) -> bool {
         self.honest(role) && self.restored != Some(role)
     }
 
-    fn violated(&mut self, account: usize, what: String) {
+    pub(super) fn violated(&mut self, account: usize, what: String) {
         self.violations.push(format!("account {account}: {what}"));
     }
 
-    fn count(&mut self, what: &'static str) {
+    pub(super) fn count(&mut self, what: &'static str) {
         *self.judged.entry(what).or_default() += 1;
     }
 
-    /// A record became durable.
-    pub fn stored(&mut self, account: usize, role: Role, record: &Record) {
+    /// A record became durable at this time of the party's own clock.
+    pub fn stored(&mut self, account: usize, role: Role, record: &Record, now: Time) {
         match record {
             Record::Founding(f) => {
                 self.views[account].parties = Some((f.parties, f.account_key));
             }
-            Record::Sealed(sealed) => self.stored_sealed(account, role, sealed),
+            Record::Sealed(sealed) => {
+                self.stored_sealed(account, role, sealed);
+                if role == Role::TrustOperator && self.sound(role) {
+                    self.supersedes_in_time(account, sealed, now);
+                }
+            }
             Record::DeviceLock(block) => {
                 self.count("device lock");
                 let (height, hash) = (block.claims().height, block.hash());
@@ -258,155 +269,6 @@ impl Invariants {
         }
     }
 
-    fn stored_sealed(&mut self, account: usize, role: Role, sealed: &Sealed) {
-        self.count("sealed block");
-        let claims = sealed.block.claims();
-        let (height, kind, hash) = (claims.height, claims.kind, sealed.block.hash());
-        let (frozen, revoked) = self.views[account].status(role);
-        self.views[account].chains[at(role)].push(sealed.clone());
-        if !self.honest(role) {
-            return;
-        }
-        let length = self.views[account].chains[at(role)].len() as u64;
-        if height + 1 != length {
-            let what = format!("the {role} stored height {height} as block number {length}");
-            self.violated(account, what);
-        }
-        self.witness(account, &sealed.block);
-        let admit = kind.class() == Class::Admit && kind != Kind::Genesis;
-        if admit && (revoked || frozen != (kind == Kind::Unfreeze)) {
-            let what = format!(
-                "the {role} took `{kind}` into an account frozen={frozen} revoked={revoked}"
-            );
-            self.violated(account, what);
-        }
-        if kind.class() == Class::Admit {
-            self.check_signed_by_all(account, sealed, "stored block");
-        }
-        let slot = at(role);
-        let pending = self.views[account].freeze_above[slot];
-        if role == Role::TrustOperator && self.sound(role) {
-            if admit && let Some(above) = pending {
-                let what = format!(
-                    "`{kind}` {hash} was sealed at {height} after a freeze above {above} was received"
-                );
-                self.violated(account, what);
-            }
-            if admit && self.views[account].denied[slot].contains(&hash) {
-                self.violated(account, format!("denied block {hash} was sealed"));
-            }
-        }
-        if (kind == Kind::Freeze && pending.is_some_and(|above| height > above))
-            || kind == Kind::Revoke
-        {
-            self.views[account].freeze_above[slot] = None;
-        }
-        // Rule 3: the trust operator's chain is never behind the broker's.
-        if role == Role::Broker && self.sound(Role::TrustOperator) {
-            let theirs = self.views[account].chains[2].get(height as usize);
-            if theirs.is_none_or(|s| s.block.hash() != hash) {
-                let what = format!("broker holds block {height}, the trust operator does not");
-                self.violated(account, what);
-            }
-        }
-    }
-
-    /// A sealed block reached an honest party.
-    fn witness(&mut self, account: usize, block: &Block) {
-        let height = block.claims().height;
-        let rivals = self.views[account].sealed.entry(height).or_default();
-        if rivals.iter().all(|b| b.hash() != block.hash()) {
-            rivals.push(block.clone());
-        }
-        if rivals.len() < 2 {
-            return;
-        }
-        let rivals = rivals.clone();
-        if self.sound(Role::TrustOperator) {
-            self.violated(account, format!("two sealed blocks at height {height}"));
-            return;
-        }
-        // Without an honest trust operator: at most an admit and the restrict that supersedes it.
-        let pair = rivals.len() == 2
-            && rivals.iter().any(|r| {
-                r.claims().supersedes.is_some_and(|named| {
-                    rivals
-                        .iter()
-                        .any(|a| a.hash() == named && a.claims().kind.class() == Class::Admit)
-                })
-            });
-        if !pair {
-            let what = format!("rival sealed blocks at height {height} that one cheat cannot make");
-            self.violated(account, what);
-        }
-    }
-
-    /// The group signature and the three votes, checked here against the founding's keys, and the
-    /// durable traces of each honest party.
-    fn check_signed_by_all(&mut self, account: usize, sealed: &Sealed, what: &str) {
-        let Some((parties, account_key)) = self.views[account].parties else {
-            self.violated(account, format!("{what} of an account that nobody founded"));
-            return;
-        };
-        let hash = sealed.block.hash();
-        let message = sealed.block.input().as_bytes();
-        let proven = matches!(&sealed.proof, Proof::Account(s) if verify_strict(&account_key, message, s).is_ok());
-        if !proven {
-            self.violated(
-                account,
-                format!("{what} {hash} is not signed by the account key"),
-            );
-        }
-        let (Votes::Admit {
-            assent,
-            endorse,
-            seal,
-        }
-        | Votes::Genesis {
-            assent,
-            endorse,
-            seal,
-            ..
-        }) = &sealed.votes
-        else {
-            self.violated(account, format!("{what} {hash} lacks the three votes"));
-            return;
-        };
-        let votes: [(&Vote, Verb, Role); 3] = [
-            (assent, Verb::Assent, Role::Device),
-            (endorse, Verb::Endorse, Role::Broker),
-            (seal, Verb::Seal, Role::TrustOperator),
-        ];
-        for (vote, verb, role) in votes {
-            let statement = Statement {
-                verb,
-                role,
-                sub: sealed.block.claims().sub,
-                hash,
-            };
-            if vote.verify(&statement, parties.key(role)).is_err() {
-                self.violated(account, format!("{what} {hash} lacks the {role}'s vote"));
-            }
-        }
-        for role in [Role::Device, Role::Broker] {
-            if self.honest(role) && !self.views[account].ever_locked[at(role)].contains(&hash) {
-                self.violated(
-                    account,
-                    format!("{what} {hash} was never locked by the {role}"),
-                );
-            }
-        }
-        let view = &self.views[account];
-        let kind = sealed.block.claims().kind;
-        if self.honest(Role::Device) && kind != Kind::Genesis && !view.approved.contains_key(&hash)
-        {
-            self.violated(
-                account,
-                format!("{what} {hash} was never approved by the customer"),
-            );
-        }
-    }
-
     /// The customer typed this number for this proposal.
     pub fn approved(&mut self, account: usize, hash: Hash, number: u8) {
         self.views[account].approved.insert(hash, number);
@@ -414,6 +276,15 @@ impl Invariants {
 
     /// A party sent a message.
     pub fn sent(&mut self, account: usize, role: Role, to: Role, agree: &Agree) {
+        if let Agree::Endorse { block, .. }
+        | Agree::Restrict {
+            superseded: Some(block),
+            ..
+        } = agree
+        {
+            let exps = &mut self.views[account].exps;
+            exps.insert(block.hash(), block.claims().exp);
+        }
         if !self.honest(role) {
             return;
         }
@@ -440,6 +311,11 @@ impl Invariants {
                 let view = &self.views[account];
                 let locked = view.broker_locks.get(&height) == Some(&hash);
                 let replaced = view.restricts.contains_key(&height);
+                let unwanted = view.freeze_above[1].is_some();
+                if unwanted && self.sound(Role::Broker) {
+                    let what = format!("broker endorsed {hash} while a freeze is wanted");
+                    self.violations.push(format!("account {account}: {what}"));
+                }
                 if !locked {
                     self.violated(account, format!("broker endorsed {hash} without a lock"));
                 }
@@ -559,80 +435,6 @@ impl Invariants {
         }
     }
 
-    fn ended(&mut self, account: usize, id: LoginId, outcome: &Outcome, now: Time) {
-        let before = match self.views[account].logins.get_mut(&id) {
-            Some(login) => {
-                let before = login.ended.clone();
-                login.ended.get_or_insert_with(|| outcome.clone());
-                before
-            }
-            None => None,
-        };
-        if before.is_some() && !self.broker_crashed {
-            self.violated(
-                account,
-                format!("login {id:?} ended twice: {before:?}, then {outcome:?}"),
-            );
-        }
-        if let Outcome::Admitted(sealed) = outcome {
-            self.told_admitted(account, id, sealed, now);
-        }
-    }
-
-    fn told_admitted(&mut self, account: usize, id: LoginId, sealed: &Sealed, now: Time) {
-        self.count("admitted");
-        let claims = sealed.block.claims().clone();
-        let hash = sealed.block.hash();
-        self.check_signed_by_all(account, sealed, "admitted block");
-        let view = &self.views[account];
-        let mut wrong = vec![];
-        let stored = |role: Role| {
-            let place = view.chains[at(role)].get(claims.height as usize);
-            place.is_some_and(|s| s.block.hash() == hash)
-        };
-        if !stored(Role::Broker) {
-            wrong.push("is not durable at the broker");
-        }
-        if self.honest(Role::TrustOperator) && !stored(Role::TrustOperator) {
-            wrong.push("is not durable at the trust operator");
-        }
-        if now >= Time::from_seconds(claims.exp) {
-            wrong.push("was told after its exp");
-        }
-        if view
-            .restricts
-            .get(&claims.height)
-            .is_some_and(|r| r.claims().supersedes == Some(hash))
-        {
-            wrong.push("was told after the broker signed a superseding restrict block");
-        }
-        if view.freeze_above[1].is_some() {
-            wrong.push("was told while the broker holds a wish to freeze");
-        }
-        if view.admitted.contains(&hash) {
-            wrong.push("was told twice");
-        }
-        match view.logins.get(&id) {
-            // A genesis has no login service.
-            None if claims.kind == Kind::Genesis => {}
-            None => wrong.push("belongs to no login that was begun"),
-            Some(login) => {
-                let b = &login.begin;
-                if (&b.aud, &b.nonce, b.kind) != (&claims.aud, &claims.nonce, claims.kind) {
-                    wrong.push("is not the act that was begun");
-                }
-                let typed = view.approved.get(&hash);
-                if self.honest(Role::Device) && typed.is_none_or(|n| Some(*n) != login.number) {
-                    wrong.push("was admitted without the page's number");
-                }
-            }
-        }
-        for what in wrong {
-            self.violated(account, format!("admitted block {hash} {what}"));
-        }
-        self.views[account].admitted.push(hash);
-    }
-
     /// A party was set back to a copy that holds these blocks only.
     pub fn set_back(&mut self, account: usize, role: Role, blocks: usize) {
         self.restored = Some(role);
@@ -644,62 +446,6 @@ impl Invariants {
             // A block that only the lost copy held was never seen by anyone.
             let known = view.chains[0].len().max(view.chains[1].len()) as u64;
             view.sealed.retain(|height, _| *height < known);
-        }
-    }
-
-    /// At rest: chains verify, are prefixes of one another, and hold all that was told.
-    pub fn at_rest(&mut self) {
-        for account in 0..self.views.len() {
-            let honest: Vec<Role> = Role::ALL.into_iter().filter(|r| self.honest(*r)).collect();
-            for role in &honest {
-                let chain = self.views[account].chains[at(*role)].clone();
-                if chain.is_empty() {
-                    continue;
-                }
-                let verified =
-                    warifu_consensus::chain::verify_chain(&operators().ledger, chain.iter());
-                if let Err(error) = verified {
-                    self.violated(
-                        account,
-                        format!("the {role}'s chain does not verify: {error}"),
-                    );
-                }
-            }
-            self.prefixes(account, &honest);
-            for hash in self.views[account].admitted.clone() {
-                for role in [Role::Broker, Role::TrustOperator] {
-                    if !self.honest(role) {
-                        continue;
-                    }
-                    let chain = &self.views[account].chains[at(role)];
-                    let times = chain.iter().filter(|s| s.block.hash() == hash).count();
-                    if times != 1 {
-                        let what =
-                            format!("admitted block {hash} is {times} times in the {role}'s chain");
-                        self.violated(account, what);
-                    }
-                }
-            }
-        }
-    }
-
-    fn prefixes(&mut self, account: usize, honest: &[Role]) {
-        let forgiven = self.hostile == Some(Role::TrustOperator);
-        for pair in honest.windows(2) {
-            let (one, two) = (at(pair[0]), at(pair[1]));
-            let view = &self.views[account];
-            let apart = view.chains[one]
-                .iter()
-                .zip(&view.chains[two])
-                .position(|(a, b)| a.block.hash() != b.block.hash());
-            // A cheating trust operator may show the two halves of a superseded pair, see `witness`.
-            if let Some(height) = apart.filter(|_| !forgiven) {
-                let what = format!(
-                    "chains of the {} and the {} part at {height}",
-                    pair[0], pair[1]
-                );
-                self.violated(account, what);
-            }
         }
     }
 

@@ -93,6 +93,11 @@ impl World {
         };
         let delay = self.chance.between(800, 15_000);
         self.after(delay, Deed::Answer(account, hash, answer));
+        if self.mood == Mood::Human && self.chance.one_in(12) {
+            // Second thoughts, while the assent is on its way.
+            let again = delay + self.chance.between(5, 1_500);
+            self.after(again, Deed::Answer(account, hash, Answer::Freeze));
+        }
     }
 
     /// The customer answers a prompt.

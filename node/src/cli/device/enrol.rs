@@ -25,7 +25,7 @@ pub(super) struct Args {
     wait: bool,
 }
 
-pub(super) async fn run(device: &mut Device, args: Args) -> Result<(), Failure> {
+pub(super) async fn run(device: &Device, args: Args) -> Result<(), Failure> {
     let uri = if args.ticket == "-" {
         read_ticket()?
     } else {
@@ -54,7 +54,7 @@ pub(super) async fn run(device: &mut Device, args: Args) -> Result<(), Failure> 
     }
 }
 
-async fn enrolment(device: &mut Device, request: Request) -> Result<EnrolView, Failure> {
+async fn enrolment(device: &Device, request: Request) -> Result<EnrolView, Failure> {
     match device.ask(request).await? {
         Answer::Enrolment(view) => Ok(view),
         other => Err(unexpected(&other)),

@@ -78,12 +78,10 @@ pub(super) fn run(args: Args, output: Output) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Configuration, text));
     };
     super::block_on(async {
-        let client = ControlClient::connect(&device.control)
-            .await
-            .map_err(|error| channel(&error))?;
-        let mut device = Device { client, output };
+        let client = ControlClient::new(&device.control);
+        let device = Device { client, output };
         match args.command {
-            Command::Enrol(args) => enrol::run(&mut device, args).await,
+            Command::Enrol(args) => enrol::run(&device, args).await,
             Command::Pending => device.pending().await,
             Command::Approve { proposal, number } => device.approve(proposal, number).await,
             Command::Deny { proposal, not_me } => device.deny(proposal, not_me).await,
@@ -101,7 +99,7 @@ struct Device {
 }
 
 impl Device {
-    async fn ask(&mut self, request: Request) -> Result<Answer, Failure> {
+    async fn ask(&self, request: Request) -> Result<Answer, Failure> {
         match self.client.ask(&request).await {
             Ok(Answer::Refused(refusal)) => Err(refused(refusal)),
             Ok(answer) => Ok(answer),
@@ -109,14 +107,14 @@ impl Device {
         }
     }
 
-    async fn all_pending(&mut self) -> Result<Vec<PendingView>, Failure> {
+    async fn all_pending(&self) -> Result<Vec<PendingView>, Failure> {
         match self.ask(Request::Pending).await? {
             Answer::Pending(pending) => Ok(pending),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn all_accounts(&mut self) -> Result<Vec<AccountView>, Failure> {
+    async fn all_accounts(&self) -> Result<Vec<AccountView>, Failure> {
         match self.ask(Request::Accounts).await? {
             Answer::Accounts(accounts) => Ok(accounts),
             other => Err(unexpected(&other)),
@@ -124,7 +122,7 @@ impl Device {
     }
 
     /// The proposal whose hash begins so, or the only one.
-    async fn proposal(&mut self, wanted: Option<String>) -> Result<PendingView, Failure> {
+    async fn proposal(&self, wanted: Option<String>) -> Result<PendingView, Failure> {
         let mut pending = self.all_pending().await?;
         if let Some(wanted) = &wanted {
             pending.retain(|one| one.proposal.starts_with(wanted.as_str()));
@@ -135,7 +133,7 @@ impl Device {
     }
 
     /// The account named so, or the only one.
-    async fn account(&mut self, wanted: Option<String>) -> Result<String, Failure> {
+    async fn account(&self, wanted: Option<String>) -> Result<String, Failure> {
         let mut accounts = self.all_accounts().await?;
         if let Some(wanted) = &wanted {
             accounts.retain(|one| one.account.starts_with(wanted.as_str()));
@@ -150,7 +148,7 @@ impl Device {
         Ok(account.account)
     }
 
-    async fn pending(&mut self) -> Result<(), Failure> {
+    async fn pending(&self) -> Result<(), Failure> {
         let pending = self.all_pending().await?;
         let output = self.output;
         output.print(&pending, || {
@@ -165,11 +163,7 @@ impl Device {
         })
     }
 
-    async fn approve(
-        &mut self,
-        proposal: Option<String>,
-        number: Option<u8>,
-    ) -> Result<(), Failure> {
+    async fn approve(&self, proposal: Option<String>, number: Option<u8>) -> Result<(), Failure> {
         let pending = self.proposal(proposal).await?;
         self.output.say(&words::proposal(&pending, self.output))?;
         let number = match number {
@@ -182,7 +176,7 @@ impl Device {
         self.tell(&decision, words::APPROVED, words::SENT)
     }
 
-    async fn deny(&mut self, proposal: Option<String>, not_me: bool) -> Result<(), Failure> {
+    async fn deny(&self, proposal: Option<String>, not_me: bool) -> Result<(), Failure> {
         let pending = self.proposal(proposal).await?;
         let proposal = pending.proposal;
         let decision = self.decide(Request::Deny { proposal, not_me }).await?;
@@ -194,13 +188,13 @@ impl Device {
         self.tell(&decision, told, told)
     }
 
-    async fn freeze(&mut self, account: Option<String>) -> Result<(), Failure> {
+    async fn freeze(&self, account: Option<String>) -> Result<(), Failure> {
         let account = self.account(account).await?;
         let decision = self.decide(Request::Freeze { account }).await?;
         self.tell(&decision, words::FROZEN, words::FREEZING)
     }
 
-    async fn decide(&mut self, request: Request) -> Result<DecisionView, Failure> {
+    async fn decide(&self, request: Request) -> Result<DecisionView, Failure> {
         match self.ask(request).await? {
             Answer::Decided(decision) => Ok(decision),
             other => Err(unexpected(&other)),
@@ -231,7 +225,7 @@ impl Device {
         })
     }
 
-    async fn history(&mut self, account: Option<String>) -> Result<(), Failure> {
+    async fn history(&self, account: Option<String>) -> Result<(), Failure> {
         let account = self.account(account).await?;
         let request = Request::History { account };
         let blocks = match self.ask(request).await? {
@@ -244,7 +238,7 @@ impl Device {
         })
     }
 
-    async fn accounts(&mut self) -> Result<(), Failure> {
+    async fn accounts(&self) -> Result<(), Failure> {
         let accounts = self.all_accounts().await?;
         let output = self.output;
         output.print(&accounts, || {

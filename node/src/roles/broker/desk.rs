@@ -191,7 +191,7 @@ impl Desk for Broker {
             .watch(caller, &session)
             .ok_or(DeskError::UnknownTicket)?;
         let before = state.borrow_and_update().clone();
-        if matches!(before, EnrolmentState::Waiting | EnrolmentState::Digits) {
+        if before == EnrolmentState::Waiting {
             drop(tokio::time::timeout(wait, state.changed()).await);
         }
         let state = state.borrow().clone();
@@ -223,7 +223,9 @@ impl Desk for Broker {
                 let left = wrong.borrow().unwrap_or_default();
                 return Err(DeskError::WrongDigits { left });
             }
-            ended = state.wait_for(|s| !matches!(s, EnrolmentState::Digits)) => {
+            ended = state.wait_for(|s| {
+                !matches!(s, EnrolmentState::Digits | EnrolmentState::Waiting)
+            }) => {
                 ended.map(drop).map_err(|_| DeskError::Stopping)?;
             }
             () = tokio::time::sleep(GENESIS_WAIT) => {}

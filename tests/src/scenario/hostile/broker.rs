@@ -258,7 +258,12 @@ pub(super) fn incoming(
                 commitments: [own.clone(), commitment.clone()],
             };
             rival.round = Some((nonces, own, commitment.clone()));
-            (vec![(Role::Device, propose)], false)
+            let mut mail = vec![(Role::Device, propose)];
+            if chance.one_in(2) {
+                // Nobody typed a number.
+                mail.push((Role::Device, Agree::Match { hash: *hash }));
+            }
+            (mail, false)
         }
         Agree::Number { hash, .. } if memory.rivals.contains_key(hash) => {
             (vec![(Role::Device, Agree::Match { hash: *hash })], false)
@@ -308,6 +313,8 @@ pub(super) fn incoming(
             };
             (vec![(Role::TrustOperator, endorse)], false)
         }
+        // Deaf to the device's refusals.
+        Agree::Word { .. } => (vec![], !chance.one_in(2)),
         _ => (vec![], true),
     }
 }

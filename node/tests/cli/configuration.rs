@@ -1,0 +1,189 @@
+//! `warifu.toml`: what is refused, and that the error names the field.
+
+use std::{fs, path::Path};
+
+use warifu_node::config::{Config, ConfigError, File};
+
+use super::init_all;
+
+fn error(dir: &Path, name: &str, edit: impl Fn(&str) -> String) -> String {
+    let path = dir.join(name).join("warifu.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let edited = edit(&text);
+    assert_ne!(edited, text, "the edit changed nothing");
+    fs::write(&path, edited).unwrap();
+    let error = Config::load(&dir.join(name)).unwrap_err().to_string();
+    fs::write(&path, text).unwrap();
+    error
+}
+
+#[test]
+fn errors_name_the_field() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    let replaced = |from: &'static str, to: &'static str| move |text: &str| text.replace(from, to);
+    let cases: [(&str, &str, &str, &[&str]); 14] = [
+        (
+            "b",
+            "ticket_lifetime_s",
+            "ticket_lifetime",
+            &["unknown field `ticket_lifetime`", "line"],
+        ),
+        (
+            "b",
+            "[node]",
+            "[node]\ncolour = 1",
+            &["unknown field `colour`"],
+        ),
+        (
+            "b",
+            "iss = \"https://ledger.example\"\n",
+            "",
+            &["missing field `iss`"],
+        ),
+        (
+            "b",
+            "= 90",
+            "= 181",
+            &["broker.proposal_lifetime_s is 181, expected 1 to 180"],
+        ),
+        ("b", "= 90", "= 0", &["broker.proposal_lifetime_s is 0"]),
+        (
+            "b",
+            "= 90",
+            "= \"90\"",
+            &["proposal_lifetime_s", "invalid type"],
+        ),
+        (
+            "b",
+            "= 600",
+            "= 601",
+            &["broker.ticket_lifetime_s is 601, expected 1 to 600"],
+        ),
+        (
+            "b",
+            "127.0.0.1:7201",
+            "192.0.2.1:7201",
+            &["broker.http is 192.0.2.1:7201", "loopback"],
+        ),
+        (
+            "b",
+            "\"../b.master-key\"",
+            "\"data/m\"",
+            &["node.master_key is data/m", "outside"],
+        ),
+        (
+            "b",
+            "\"../b.master-key\"",
+            "\"../x/../b/m\"",
+            &["node.master_key"],
+        ),
+        ("b", "log = \"info\"", "log = \"a=b=c\"", &["node.log is"]),
+        (
+            "b",
+            "\"text\"",
+            "\"xml\"",
+            &["node.log_format is \"xml\", expected text or json"],
+        ),
+        (
+            "d",
+            "listen = []",
+            "listen = [\"/ip4/127.0.0.1/tcp/1\"]",
+            &["node.listen", "only dials"],
+        ),
+        (
+            "t",
+            "/ip4/127.0.0.1/tcp/7102\"]",
+            "/ip4/127.0.0.1/udp/7\"]",
+            &["/udp/7", "tcp/7340"],
+        ),
+    ];
+    for (name, from, to, expected) in cases {
+        let told = error(dir.path(), name, replaced(from, to));
+        assert!(expected.iter().all(|part| told.contains(part)), "{told}");
+    }
+}
+
+#[test]
+fn exactly_one_role() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    let told = error(dir.path(), "b", |text| format!("{text}[device]\n"));
+    assert!(
+        told.contains("found two roles: [broker] and [device], expected one"),
+        "{told}"
+    );
+    let told = error(dir.path(), "d", |text| {
+        text.split("[device]").next().unwrap().to_owned()
+    });
+    assert!(told.contains("found no role, expected one"), "{told}");
+}
+
+#[test]
+fn operators_must_differ_and_keys_must_be_points() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    let file = fs::read_to_string(dir.path().join("d/warifu.toml")).unwrap();
+    let file = File::parse(Path::new("d"), &file).unwrap();
+    let known = file.ledger.trust_operator.clone().unwrap();
+    let broker = file.ledger.broker.clone();
+    let told = error(dir.path(), "d", |text| text.replace(&known, &broker));
+    assert!(
+        told.contains("ledger.trust_operator") && told.contains("differ"),
+        "{told}"
+    );
+    let mut no_point = [0; 32];
+    no_point[0] = 2;
+    let no_point = warifu_consensus::encoding::text_b64(&no_point);
+    let told = error(dir.path(), "d", |text| text.replace(&broker, &no_point));
+    assert!(told.contains("ledger.broker is"), "{told}");
+}
+
+#[test]
+fn a_broker_without_its_trust_operator_is_told_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    let path = dir.path().join("b/warifu.toml");
+    let mut file = File::parse(&path, &fs::read_to_string(&path).unwrap()).unwrap();
+    file.ledger.trust_operator = None;
+    fs::write(&path, file.render()).unwrap();
+    let error = Config::load(&dir.path().join("b")).unwrap_err();
+    assert!(matches!(error, ConfigError::Incomplete { .. }));
+    assert!(
+        error.to_string().contains("--trust-operator CARD"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    for name in ["b", "t", "d"] {
+        let path = dir.path().join(name).join("warifu.toml");
+        let mut file = File::parse(&path, &fs::read_to_string(&path).unwrap()).unwrap();
+        file.node.log = "warifu=\"debug\"\\\n\t,info".to_owned();
+        file.node.data = "with space/ü".into();
+        assert_eq!(File::parse(&path, &file.render()).unwrap(), file);
+    }
+}
+
+#[test]
+fn a_master_key_behind_a_link_into_the_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    std::os::unix::fs::symlink(dir.path().join("b"), dir.path().join("elsewhere")).unwrap();
+    let told = error(dir.path(), "b", |text| {
+        text.replace("../b.master-key", "../elsewhere/m")
+    });
+    assert!(told.contains("node.master_key"), "{told}");
+}
+
+#[test]
+fn a_socket_path_that_no_system_takes_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    let long = "x".repeat(108);
+    let told = error(dir.path(), "d", |text| text.replace("control.sock", &long));
+    assert!(told.contains("device.control is"), "{told}");
+}

@@ -1,0 +1,406 @@
+//! Three nodes as processes, with fresh directories.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead, BufReader, Read, Seek},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{
+    command::{Answer, Failed, Warifu},
+    login::OpenLogin,
+};
+
+/// How long a node may take to say that it is ready.
+const START: Duration = Duration::from_secs(20);
+/// How long a graceful stop may take.
+const STOP: Duration = Duration::from_secs(5);
+
+/// The three processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Node {
+    /// The customer's device.
+    Device,
+    /// The broker.
+    Broker,
+    /// The trust operator.
+    TrustOperator,
+}
+
+impl Node {
+    /// In the order of starting.
+    pub const ALL: [Self; 3] = [Self::TrustOperator, Self::Broker, Self::Device];
+
+    /// Its directory's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Broker => "broker",
+            Self::TrustOperator => "trust-operator",
+        }
+    }
+}
+
+/// See the module.
+pub struct Testnet {
+    /// The command.
+    pub warifu: Warifu,
+    /// Holds one directory a node.
+    pub dir: PathBuf,
+    /// Where login services reach the broker.
+    pub http: String,
+    children: BTreeMap<Node, Child>,
+}
+
+/// A port of loopback that is free now.
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn io(what: &str) -> impl Fn(std::io::Error) -> Failed + '_ {
+    move |e| Failed {
+        arguments: what.to_owned(),
+        code: -1,
+        stdout: String::new(),
+        stderr: e.to_string(),
+    }
+}
+
+impl Testnet {
+    /// The relying party of the testnet's login service.
+    pub const AUD: &'static str = "https://trade.example";
+    /// The ledger's origin.
+    pub const ISS: &'static str = "https://ledger.example";
+
+    /// Prepares directories in `dir` that hold nothing of a testnet yet. Proposals live
+    /// `lifetime_s` seconds.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn init(warifu: Warifu, dir: &Path, lifetime_s: u64) -> Result<Self, Failed> {
+        let ports = [free_port(), free_port(), free_port()];
+        let [Ok(broker), Ok(trust_operator), Ok(http)] = ports else {
+            return Err(io("find three free ports")(std::io::Error::other(
+                "none free",
+            )));
+        };
+        let net = Self {
+            warifu,
+            dir: dir.to_path_buf(),
+            http: format!("http://127.0.0.1:{http}"),
+            children: BTreeMap::new(),
+        };
+        let listen = |port: u16| format!("/ip4/127.0.0.1/tcp/{port}");
+        let http = format!("127.0.0.1:{http}");
+        let path = |node: Node| net.node(node).display().to_string();
+        let (b, t, d) = (
+            path(Node::Broker),
+            path(Node::TrustOperator),
+            path(Node::Device),
+        );
+        let card = |dir: &str| format!("{dir}/card.toml");
+        net.warifu.json([
+            "init",
+            "broker",
+            "--dir",
+            &b,
+            "--iss",
+            Self::ISS,
+            "--aud",
+            Self::AUD,
+            "--listen",
+            &listen(broker),
+            "--http",
+            &http,
+        ])?;
+        net.warifu.json([
+            "init",
+            "trust-operator",
+            "--dir",
+            &t,
+            "--broker",
+            &card(&b),
+            "--listen",
+            &listen(trust_operator),
+            "--unfreeze-delay",
+            "0",
+        ])?;
+        net.warifu
+            .json(["init", "broker", "--dir", &b, "--trust-operator", &card(&t)])?;
+        net.warifu
+            .json(["init", "device", "--dir", &d, "--ledger", &net.ledger()])?;
+        net.set_lifetime(lifetime_s)?;
+        Ok(net)
+    }
+
+    /// Proposals of a testnet may be shorter than a broker's, as its operator would write it.
+    fn set_lifetime(&self, lifetime_s: u64) -> Result<(), Failed> {
+        let path = self.node(Node::Broker).join("warifu.toml");
+        let text = std::fs::read_to_string(&path).map_err(io("read the configuration"))?;
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| {
+                if line.starts_with("proposal_lifetime_s") {
+                    format!("proposal_lifetime_s = {lifetime_s}")
+                } else {
+                    line.to_owned()
+                }
+            })
+            .collect();
+        std::fs::write(&path, lines.join("\n")).map_err(io("write the configuration"))
+    }
+
+    /// A node's directory.
+    #[must_use]
+    pub fn node(&self, node: Node) -> PathBuf {
+        self.dir.join(node.name())
+    }
+
+    /// The file with the pinned keys.
+    #[must_use]
+    pub fn ledger(&self) -> String {
+        self.node(Node::Broker)
+            .join("ledger.toml")
+            .display()
+            .to_string()
+    }
+
+    /// The options by which a login service speaks to the broker.
+    #[must_use]
+    pub fn login_service(&self) -> Vec<String> {
+        let token = self
+            .node(Node::Broker)
+            .join("login-service.token")
+            .display()
+            .to_string();
+        let pins = self.dir.join("pins.json").display().to_string();
+        [
+            "--broker",
+            &self.http,
+            "--token-file",
+            &token,
+            "--ledger",
+            &self.ledger(),
+            "--pins",
+            &pins,
+            "--aud",
+            Self::AUD,
+        ]
+        .map(ToOwned::to_owned)
+        .to_vec()
+    }
+
+    /// Starts a node and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// [`Failed`] with the end of its log.
+    pub fn start(&mut self, node: Node) -> Result<(), Failed> {
+        let dir = self.node(node).display().to_string();
+        let log = self.dir.join(format!("{}.log", node.name()));
+        let open = File::options().create(true).append(true).open(&log);
+        let errors = open.map_err(io("open the log"))?;
+        let mut child = self
+            .warifu
+            .command(["run", "--dir", &dir])
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .map_err(io("spawn a node"))?;
+        let ready = child.stdout.take().map(wait_ready);
+        if ready == Some(true) {
+            self.children.insert(node, child);
+            return Ok(());
+        }
+        // It ended or hangs: either way it is no node.
+        drop(child.kill());
+        let code = child.wait().ok().and_then(|s| s.code()).unwrap_or(-1);
+        Err(Failed {
+            arguments: format!("run --dir {dir}"),
+            code,
+            stdout: String::new(),
+            stderr: tail(&log),
+        })
+    }
+
+    /// Starts all three.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn start_all(&mut self) -> Result<(), Failed> {
+        Node::ALL.into_iter().try_for_each(|node| self.start(node))
+    }
+
+    /// SIGKILL, as a power loss would end it.
+    pub fn kill(&mut self, node: Node) {
+        if let Some(mut child) = self.children.remove(&node) {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+
+    /// SIGTERM, and the exit code; `None` if it had to be killed.
+    pub fn stop(&mut self, node: Node) -> Option<i32> {
+        let mut child = self.children.remove(&node)?;
+        let pid = child.id().to_string();
+        drop(Command::new("kill").args(["-TERM", &pid]).status());
+        let step = Duration::from_millis(20);
+        for _ in 0..STOP.as_millis() / step.as_millis() {
+            if let Ok(Some(status)) = child.try_wait() {
+                return status.code();
+            }
+            std::thread::sleep(step);
+        }
+        drop(child.kill());
+        drop(child.wait());
+        None
+    }
+
+    /// Stops all three; whether each ended by itself with exit code 0.
+    pub fn stop_all(&mut self) -> bool {
+        let running: Vec<Node> = self.children.keys().copied().collect();
+        running
+            .into_iter()
+            .map(|node| self.stop(node))
+            .all(|code| code == Some(0))
+    }
+
+    /// A command of the device's customer.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn device(&self, arguments: &[&str]) -> Result<Answer, Failed> {
+        let dir = self.node(Node::Device).display().to_string();
+        self.warifu
+            .json([&["device"], arguments, &["--dir", &dir]].concat())
+    }
+
+    /// A command of a login service.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn service(&self, arguments: &[&str]) -> Result<Answer, Failed> {
+        let options = self.login_service();
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        self.warifu.json([arguments, &options].concat())
+    }
+
+    /// Enrols the device for a customer; the account's name.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn enrol(&self, customer: &str) -> Result<String, Failed> {
+        let ticket = self.service(&["enrol", "ticket", "--customer", customer, "--no-wait"])?;
+        let device = self.device(&["enrol", &ticket.text("ticket_uri")])?;
+        self.confirm(customer, &ticket.text("session"), &device.text("digits"))
+    }
+
+    /// The customer types the device's digits into the page; the account's name.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn confirm(&self, customer: &str, session: &str, digits: &str) -> Result<String, Failed> {
+        let account =
+            self.service(&["enrol", "confirm", "--customer", customer, session, digits])?;
+        Ok(account.text("account"))
+    }
+
+    /// Begins a login; its number is known when this returns.
+    ///
+    /// # Errors
+    /// [`Failed`] when the broker refuses to begin.
+    pub fn begin(&self, customer: &str) -> Result<OpenLogin, Failed> {
+        let options = self.login_service();
+        let mut command = self
+            .warifu
+            .command(["login", "--customer", customer, "--json"]);
+        OpenLogin::spawn(command.args(options))
+    }
+
+    /// What the device asks its customer, waiting a while; the proposal's hash.
+    ///
+    /// # Errors
+    /// [`Failed`] when nothing comes.
+    pub fn asked(&self) -> Result<String, Failed> {
+        let step = Duration::from_millis(50);
+        for _ in 0..200 {
+            if let Some((_, proposal)) = self.pending()?.into_iter().next() {
+                return Ok(proposal);
+            }
+            std::thread::sleep(step);
+        }
+        Err(io("wait for the device's prompt")(std::io::Error::other(
+            "nothing was asked in 10 s",
+        )))
+    }
+
+    /// The proposals in front of the device's customer: account and hash.
+    ///
+    /// # Errors
+    /// [`Failed`] while the device does not run.
+    pub fn pending(&self) -> Result<Vec<(String, String)>, Failed> {
+        let pending = self.device(&["pending"])?;
+        let lines = pending.0.into_iter().flat_map(|line| match line {
+            Value::Array(list) => list,
+            other => vec![other],
+        });
+        Ok(lines
+            .filter_map(|p| {
+                let text = |field: &str| p[field].as_str().map(ToOwned::to_owned);
+                Some((text("account")?, text("proposal")?))
+            })
+            .collect())
+    }
+
+    /// The height and hash of every account's head in a node's directory, read offline.
+    ///
+    /// # Errors
+    /// [`Failed`] when the directory does not verify.
+    pub fn verify(&self, node: Node) -> Result<Answer, Failed> {
+        let dir = self.node(node).display().to_string();
+        self.warifu
+            .json(["ledger", "verify", &dir, "--ledger", &self.ledger()])
+    }
+}
+
+impl Drop for Testnet {
+    fn drop(&mut self) {
+        for child in self.children.values_mut() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Reads a node's output on a thread of its own, so that waiting has an end; `true` on `ready`.
+fn wait_ready(stdout: impl Read + Send + 'static) -> bool {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(stdout).lines();
+        let ready = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|l| l.starts_with("ready "));
+        // Nobody waits any more after START.
+        let _ = sender.send(ready);
+        // Keeps the pipe open: a node that can't print is a node that fails.
+        lines.map_while(Result::ok).for_each(drop);
+    });
+    receiver.recv_timeout(START).unwrap_or(false)
+}
+
+fn tail(log: &Path) -> String {
+    let mut text = String::new();
+    if let Ok(mut file) = File::open(log) {
+        let length = file.metadata().map_or(0, |m| m.len());
+        drop(file.seek(std::io::SeekFrom::Start(length.saturating_sub(2_000))));
+        drop(file.read_to_string(&mut text));
+    }
+    text
+}
