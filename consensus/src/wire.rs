@@ -222,8 +222,8 @@ pub enum Reason {
         /// Who.
         culprit: crate::party::Role,
     },
-    /// The device is a restored copy and signs only after a `restored` block.
-    #[error("this device was restored and waits for a restored block")]
+    /// The refusing party is a restored copy and signs only after a `restored` block.
+    #[error("this party was restored from an older copy and waits for a `restored` block")]
     Restored,
     /// The same block was tried too often with fresh nonces.
     #[error("this block was tried {limit} times")]

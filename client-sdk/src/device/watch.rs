@@ -136,6 +136,7 @@ impl Watch for DeviceWatch {
             | Event::NotBegun { .. }
             | Event::Ended { .. }
             | Event::NotCancelled { .. }
+            | Event::Restored { .. }
             | Event::Compared { .. } => {}
         }
     }

@@ -88,6 +88,8 @@ kinds! {
     TrustOperatorUnreachable = "trust-operator-unreachable", 503, "the trust operator is unreachable";
     /// The broker is stopping or not ready.
     Stopping = "stopping", 503, "the broker is stopping";
+    /// The broker's disk is nearly full: what only takes away is still taken.
+    DiskNearlyFull = "disk-nearly-full", 503, "the broker's disk is nearly full";
     /// The broker doesn't hold its share of the account's key.
     ShareMissing = "share-missing", 503, "the broker holds no share of the account's key";
 }

@@ -104,7 +104,7 @@ impl Machine for Broker {
         match input {
             Input::Begin(begin) => Some(vec![Output::Tell(Event::NotBegun {
                 login: begin.login,
-                refusal: Refusal::Rule(NEARLY_FULL.into()),
+                refusal: Refusal::DiskNearlyFull,
             })]),
             _ => None,
         }

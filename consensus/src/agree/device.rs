@@ -355,8 +355,14 @@ impl Device {
                 Ok(())
             }
             (_, Agree::Blocks { sealed }) => {
+                let several = sealed.len() > 1;
                 for block in sealed {
                     self.adopt(block, from, turn).map_err(unfit)?;
+                }
+                if several {
+                    // A frame holds only so many: ask on until nothing comes.
+                    let height = self.state.base.next_height();
+                    turn.send(from, Agree::BlocksFrom { height });
                 }
                 Ok(())
             }

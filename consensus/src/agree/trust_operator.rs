@@ -55,7 +55,8 @@ struct Ledgered {
     base: Base,
     words: Words,
     acked: Option<Head>,
-    /// `iat` of the last freeze, for the unfreeze delay.
+    /// When the account was frozen, for the unfreeze delay: the later of the block's `iat`, which
+    /// is the broker's word, and the moment it was sealed here.
     frozen_at: Option<u64>,
     /// The block at the head, in full: a repeat is answered with it.
     last: Option<Sealed>,
@@ -77,6 +78,9 @@ impl Ledgered {
                 self.last = Some((**sealed).clone());
             }
             Record::Word(held) => self.words.add((**held).clone()),
+            Record::FrozenAt { at } => {
+                self.frozen_at = self.frozen_at.map(|iat| iat.max(at.seconds()));
+            }
             Record::Acked(head) => self.acked = Some(*head),
             Record::Conflict(_) => self.conflict = true,
             Record::Dead => {
@@ -620,6 +624,9 @@ impl TrustOperator {
         self.state.base.verify(&sealed)?;
         self.open = None;
         self.store(Record::Sealed(Box::new(sealed.clone())), turn);
+        if sealed.block.claims().kind == Kind::Freeze {
+            self.store(Record::FrozenAt { at: turn.now }, turn);
+        }
         turn.send(
             Role::Broker,
             Agree::Blocks {

@@ -60,6 +60,12 @@ pub enum Record {
         /// When it noticed, by its own clock; only a later `restored` block clears it.
         at: Time,
     },
+    /// Trust operator: when it sealed the last freeze, by its own clock. The block's `iat` is the
+    /// broker's word.
+    FrozenAt {
+        /// That moment.
+        at: Time,
+    },
     /// Two sealed blocks at one height: evidence; the account stops on this node (rule 9).
     Conflict(Box<Sealed>),
     /// The genesis is dead; the share may be deleted.
@@ -217,6 +223,12 @@ pub enum Event {
         /// What and why.
         refusal: Refusal,
     },
+    /// Broker: it found itself to be a restored copy; it signs nothing but a `restored` block, and
+    /// that not before this time (rule 8).
+    Restored {
+        /// When.
+        until: Time,
+    },
     /// Broker or trust operator: the heads of both were compared in this session.
     Compared {
         /// The own head's height.
@@ -278,6 +290,9 @@ pub enum Refusal {
         /// That block's height.
         height: u64,
     },
+    /// No room for admits.
+    #[error("the disk is nearly full, admits are refused until there is room")]
+    DiskNearlyFull,
     /// Without the trust operator nothing can be admitted.
     #[error("the line to the trust operator is down, a login needs all three parties")]
     TrustOperatorDown,
@@ -370,8 +385,6 @@ pub enum Input {
     },
     /// Broker: freeze the account (desk, login service).
     Freeze,
-    /// Broker: remove the account's device.
-    Revoke,
     /// Device: the customer approves and typed this number.
     Approve {
         /// The proposal.

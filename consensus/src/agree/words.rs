@@ -115,7 +115,8 @@ impl Words {
         let c = sealed.block.claims();
         self.0.retain(|w| match w.word.verb {
             Verb::Deny => c.height <= w.above,
-            _ => !(c.kind == Kind::Freeze && c.height > w.above),
+            // On a revoked account nothing is left to freeze.
+            _ => c.kind != Kind::Revoke && !(c.kind == Kind::Freeze && c.height > w.above),
         });
     }
 

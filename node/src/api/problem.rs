@@ -73,6 +73,7 @@ impl From<Refusal> for Refused {
                 return Refused::later(detail, window_s);
             }
             Refusal::Rule(_) | Refusal::Replayed { .. } => ProblemKind::Malformed,
+            Refusal::DiskNearlyFull => ProblemKind::DiskNearlyFull,
             Refusal::Conflict => ProblemKind::Conflict,
             Refusal::Dead => ProblemKind::UnknownAccount,
             // Said to parties about their messages; a login service sends none.

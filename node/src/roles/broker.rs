@@ -97,6 +97,10 @@ impl Watch for BrokerWatch {
             Event::Rejected { from, refusal } => {
                 tracing::info!(account = %sub, %from, %refusal, "rejected");
             }
+            Event::Restored { until } => {
+                tracing::warn!(account = %sub, until_s = until.seconds(),
+                    "this broker is a restored copy: it opens with a `restored` block after this time");
+            }
             Event::Compared { .. }
             | Event::Prompt(_)
             | Event::PromptGone { .. }
@@ -276,7 +280,16 @@ async fn settle_enrolments(inner: Arc<Inner>) {
                 };
                 inner.enrolments.settle(&session, state);
             }
-            Ok(Happened::Dead(sub)) => tracing::warn!(account = %sub, "genesis is dead"),
+            Ok(Happened::Dead(sub)) => {
+                tracing::warn!(account = %sub, "genesis is dead");
+                if let Ok(records) = inner.operator.keeper.records(&sub)
+                    && let Some(Record::Founding(founding)) = records.first()
+                {
+                    let reason = "the account's genesis was not sealed in time".to_owned();
+                    let state = EnrolmentState::Failed { reason };
+                    inner.enrolments.settle(&founding.session, state);
+                }
+            }
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "enrolment pages fell behind");
             }

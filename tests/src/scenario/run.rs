@@ -240,10 +240,6 @@ fn plan(world: &mut World, chance: &mut Chance, flavour: Flavour, chaos_s: u64) 
             let input = Box::new(Input::FreezeByCustomer);
             world.after(chance.below(span), Deed::Feed(account, Role::Device, input));
         }
-        if chance.one_in(25) {
-            let input = Box::new(Input::Revoke);
-            world.after(chance.below(span), Deed::Feed(account, Role::Broker, input));
-        }
     }
     if !calm {
         plug_pulling(world, chance, span);

@@ -87,6 +87,7 @@ impl Ledgered {
             Record::DeviceLock(_)
             | Record::DeviceRestored { .. }
             | Record::Body { .. }
+            | Record::FrozenAt { .. }
             | Record::Acked(_) => return Err("record of another party's journal".into()),
         }
         Ok(())
@@ -388,7 +389,6 @@ impl Broker {
             Input::Begin(begin) => self.begin(begin, &mut turn),
             Input::Cancel { login } => self.cancel(login, &mut turn),
             Input::Freeze => self.want_freeze(&mut turn),
-            Input::Revoke => self.revoke(&mut turn),
             Input::Approve { .. } | Input::Deny { .. } | Input::FreezeByCustomer => {}
         }
         self.pursue(&mut turn);

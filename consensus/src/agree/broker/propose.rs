@@ -352,6 +352,20 @@ impl Broker {
         turn.tell(Event::NotCancelled { login, refusal });
     }
 
+    /// Ends a login that still waits for its turn.
+    pub(super) fn end_queued<E: Entropy>(&mut self, reason: &Reason, turn: &mut Turn<'_, E>) {
+        if let Some(queued) = self.queued.take() {
+            let outcome = Outcome::Refused {
+                by: Role::Broker,
+                reason: reason.clone(),
+            };
+            turn.tell(Event::Ended {
+                login: queued.begin.login,
+                outcome,
+            });
+        }
+    }
+
     /// Ends the open proposal that nobody locked here: no block (rule 4).
     pub(super) fn end_unlocked<E: Entropy>(
         &mut self,

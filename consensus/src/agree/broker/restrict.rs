@@ -13,6 +13,7 @@ impl Broker {
             return;
         }
         if self.wants_freeze() {
+            self.end_queued(&Reason::FreezeWanted, turn);
             let reason = Reason::FreezeWanted;
             let by = if self.state.words.freeze().is_some() {
                 Role::Device
@@ -139,23 +140,7 @@ impl Broker {
         }
     }
 
-    pub(super) fn revoke<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
-        let standing = matches!(self.state.base, Base::Standing(_));
-        if standing && self.compared && self.state.restrict.is_none() && self.state.lock.is_none() {
-            let reason = Reason::FreezeWanted;
-            self.end_unlocked(
-                Outcome::Refused {
-                    by: Role::Broker,
-                    reason: reason.clone(),
-                },
-                reason,
-                turn,
-            );
-            self.sign_own(Kind::Revoke, turn);
-        }
-    }
-
-    /// A `freeze`, `revoke` or `restored`: about the account, with a nonce of its own.
+    /// A `freeze` or `restored`: about the account, with a nonce of its own.
     fn sign_own<E: Entropy>(&mut self, kind: Kind, turn: &mut Turn<'_, E>) {
         let mut nonce = [0u8; 16];
         turn.entropy.fill(&mut nonce);

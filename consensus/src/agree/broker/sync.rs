@@ -164,6 +164,8 @@ impl Broker {
                 .saturating_add(GRACE_S);
             let until = Time(turn.now.0.saturating_add(wait_s.saturating_mul(1000)));
             self.store(Record::BrokerRestored { until }, turn);
+            turn.tell(Event::Restored { until });
+            self.end_queued(&Reason::Restored, turn);
         }
         let displaced = self.state.restrict.is_some() && !own_restrict;
         let restored = self.state.restored.is_some();
