@@ -47,6 +47,13 @@ fn loopback() -> Vec<Multiaddr> {
     vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]
 }
 
+/// A challenge is good for one block.
+fn fresh_nonce() -> String {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).unwrap();
+    text_b64(&bytes)
+}
+
 struct Net {
     dir: TempDir,
     ledger: Ledger,
@@ -226,7 +233,7 @@ impl Net {
     ) -> Result<warifu_node::api::desk::Began, DeskError> {
         let request = BeginRequest {
             kind,
-            nonce: text_b64(&[7; 32]),
+            nonce: fresh_nonce(),
             body: Body {
                 channel: "web".into(),
                 address: "東京都千代田区".into(),
