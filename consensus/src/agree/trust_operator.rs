@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     block::{Block, Class, Kind, Proof, Sealed, Votes},
-    chain::{Head, verify_proof},
+    chain::Head,
     encoding::Hash,
     party::Role,
     random::Entropy,
@@ -904,14 +904,7 @@ impl TrustOperator {
         sealed: Sealed,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
-        let base = &self.state.base;
-        verify_proof(
-            &sealed.block,
-            &sealed.proof,
-            base.account_key(),
-            base.parties(),
-        )
-        .map_err(|e| e.to_string())?;
+        self.state.base.verify_rival(&sealed)?;
         let what = format!(
             "sealed block {} at height {} beside another",
             sealed.block.hash(),
