@@ -196,10 +196,10 @@ impl TrustOperator {
         &self.state.base
     }
 
-    /// Nothing is open or owed: the machine may be dropped from RAM.
+    /// Nothing is open or owed, and no pace is counted: the machine may be dropped from RAM.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.open.is_none() && self.has_no_duty()
+    pub fn is_idle(&self, now: Time) -> bool {
+        self.open.is_none() && self.pace.is_quiet(now) && self.has_no_duty()
     }
 
     /// No durable duty: no word stands, no genesis is awaited.
@@ -933,7 +933,7 @@ impl TrustOperator {
             return Ok(());
         };
         let fresh = !self.state.words.holds(word);
-        if fresh && self.state.words.is_full() {
+        if fresh && self.state.words.is_full(word.verb) {
             return Err("too many words of this device stand already".into());
         }
         if fresh {
