@@ -10,6 +10,7 @@ mod seal;
 mod text;
 
 pub use seal::{ContentKey, Salt, SealedBody, open_body, seal_body};
+pub(crate) use text::is_hidden;
 pub use text::{
     Body, BodyError, Detail, MAX_ADDRESS, MAX_CHANNEL, MAX_DETAILS, MAX_LABEL, MAX_PADDED,
     MAX_REFERENCE, MAX_VALUE, PADDING_BLOCK,

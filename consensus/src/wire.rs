@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 
 use crate::{
     block::{Block, Sealed},
-    body::SealedBody,
+    body::{SealedBody, is_hidden},
     chain::Head,
     encoding::Hash,
     enrol::EnrolMessage,
@@ -187,14 +187,24 @@ pub struct SignedShare {
     pub vote: Vote,
 }
 
+/// The longest free text of another party that is shown, in characters.
+const MAX_PLAIN: usize = 300;
+
+/// Another party's free text, fit for a screen or a log: a control or invisible character, with
+/// which it could draw over what the customer reads, shows as U+FFFD.
+pub(crate) fn plain(text: &str) -> String {
+    let shown = |c| if is_hidden(c) { '\u{fffd}' } else { c };
+    text.chars().take(MAX_PLAIN).map(shown).collect()
+}
+
 /// Why a party won't take part, as told to another party.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Reason {
     /// The sender's own rules refuse the block: chain, kind, status.
-    #[error("{0}")]
+    #[error("{}", plain(.0))]
     Rule(String),
     /// The proposal's times don't fit the sender's clock.
-    #[error("{0}")]
+    #[error("{}", plain(.0))]
     Clock(String),
     /// The account's device denied this very block.
     #[error("the device denied this block")]
@@ -403,5 +413,20 @@ impl Agree {
             Self::Word { .. } => "word",
             Self::GenesisDead => "genesis-dead",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_text_cannot_draw_on_the_screen() {
+        let text = "no\u{1b}[2J\u{202e}\r\nadmitted".to_owned();
+        let shown = Reason::Rule(text.clone()).to_string();
+        assert_eq!(shown, "no\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}admitted");
+        assert_eq!(Reason::Clock(text).to_string(), shown);
+        let long = Reason::Rule("x".repeat(60_000)).to_string();
+        assert_eq!(long.len(), MAX_PLAIN);
     }
 }

@@ -28,6 +28,15 @@ use crate::store::Store;
 /// Inputs that may wait for one account; further frames are dropped, machines repeat.
 const INBOX: usize = 64;
 
+/// Places that a party's frames leave free, so that no peer that floods keeps the others and this
+/// party's own user out: a device leaves half to the other operator, both leave the user's.
+const fn left_by(from: Role) -> usize {
+    match from {
+        Role::Device => INBOX / 2,
+        Role::Broker | Role::TrustOperator => INBOX / 4,
+    }
+}
+
 /// What [`Accounts`] needs.
 pub struct AccountsOptions<M: Machine, S: Store> {
     /// Journal and vault.
@@ -142,7 +151,8 @@ impl<M: Machine, S: Store> Accounts<M, S> {
     pub fn deliver(&self, sub: Sub, from: Role, session: u64, agree: Agree) {
         let input = Input::Message { from, agree };
         if self
-            .put(
+            .put_leaving(
+                left_by(from),
                 sub,
                 Command::Input {
                     input,
@@ -236,6 +246,11 @@ impl<M: Machine, S: Store> Accounts<M, S> {
     }
 
     fn put(&self, sub: Sub, command: Command<M>) -> Result<(), Busy> {
+        self.put_leaving(0, sub, command)
+    }
+
+    /// Puts a command in if it leaves more than `left` places free.
+    fn put_leaving(&self, left: usize, sub: Sub, command: Command<M>) -> Result<(), Busy> {
         if self.shared.is_stopped() {
             return Err(Busy);
         }
@@ -250,6 +265,9 @@ impl<M: Machine, S: Store> Accounts<M, S> {
             self.shared.runtime.spawn(actor.run());
             sender
         });
+        if sender.capacity() <= left {
+            return Err(Busy);
+        }
         sender.try_send(command).map_err(|_| Busy)
     }
 }

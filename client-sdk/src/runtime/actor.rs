@@ -86,12 +86,11 @@ impl<M: Machine, S: Store> Actor<M, S> {
                     self.after(&machine);
                 }
                 Err(_) => {
-                    let due = machine
-                        .deadline()
-                        .is_some_and(|at| at <= (self.shared.clock)());
+                    let now = (self.shared.clock)();
+                    let due = machine.deadline().is_some_and(|at| at <= now);
                     if due {
                         self.step(&mut machine, Input::Tick).await?;
-                    } else if machine.is_idle() && self.shared.retire(&self.sub, &self.inbox) {
+                    } else if machine.is_idle(now) && self.shared.retire(&self.sub, &self.inbox) {
                         return Ok(());
                     }
                 }

@@ -33,7 +33,7 @@ pub trait Machine: Send + 'static {
     /// When it wants a tick.
     fn deadline(&self) -> Option<Time>;
     /// It may be dropped from RAM and recovered later.
-    fn is_idle(&self) -> bool;
+    fn is_idle(&self, now: Time) -> bool;
     /// What the account stands on.
     fn base(&self) -> &Base;
     /// Whether a line to the trust operator is wanted that isn't held all the time.
@@ -51,7 +51,7 @@ impl Machine for Device {
     fn deadline(&self) -> Option<Time> {
         Self::deadline(self)
     }
-    fn is_idle(&self) -> bool {
+    fn is_idle(&self, _: Time) -> bool {
         // A device has few accounts, and its customer wants them at hand.
         false
     }
@@ -90,8 +90,8 @@ impl Machine for Broker {
     fn deadline(&self) -> Option<Time> {
         Self::deadline(self)
     }
-    fn is_idle(&self) -> bool {
-        Self::is_idle(self)
+    fn is_idle(&self, now: Time) -> bool {
+        Self::is_idle(self, now)
     }
     fn base(&self) -> &Base {
         Self::base(self)
@@ -118,8 +118,8 @@ impl Machine for TrustOperator {
     fn deadline(&self) -> Option<Time> {
         Self::deadline(self)
     }
-    fn is_idle(&self) -> bool {
-        Self::is_idle(self)
+    fn is_idle(&self, now: Time) -> bool {
+        Self::is_idle(self, now)
     }
     fn base(&self) -> &Base {
         Self::base(self)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     block::{Block, Kind, Sealed},
-    chain::{Account, Head, Status},
+    chain::{Account, Head, Status, verify_proof},
     encoding::Hash,
     party::{Ledger, Parties, Role, Sub},
     time::Time,
@@ -216,6 +216,32 @@ impl Base {
                     .map_err(|e| e.to_string())
             }
         }
+    }
+
+    /// Whether a sealed block is this account's and carries its proof, wherever it stands: what makes
+    /// it evidence beside another one at its height (rule 9). Operators prove the restrict blocks of
+    /// all accounts with one key each, so a proof alone does not say whose block it is.
+    ///
+    /// # Errors
+    /// Text with found and expected.
+    pub fn verify_rival(&self, sealed: &Sealed) -> Result<(), String> {
+        let c = sealed.block.claims();
+        if c.iss != self.iss() || c.sub != self.sub() {
+            return Err(format!(
+                "block is of account {} at {}, expected {} at {}",
+                c.sub,
+                c.iss,
+                self.sub(),
+                self.iss()
+            ));
+        }
+        verify_proof(
+            &sealed.block,
+            &sealed.proof,
+            self.account_key(),
+            self.parties(),
+        )
+        .map_err(|e| e.to_string())
     }
 
     /// Moves the head over a block that verified (now, or before it was stored).

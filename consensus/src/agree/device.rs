@@ -751,14 +751,7 @@ impl Device {
                 && head.height == height
                 && head.hash != hash
             {
-                let base = &self.state.base;
-                crate::chain::verify_proof(
-                    &sealed.block,
-                    &sealed.proof,
-                    base.account_key(),
-                    base.parties(),
-                )
-                .map_err(|e| e.to_string())?;
+                self.state.base.verify_rival(&sealed)?;
                 let what = format!("sealed block {hash} at height {height} beside another");
                 self.store(Record::Conflict(Box::new(sealed)), turn);
                 // Whoever brought it: without the trust operator no pair of sealed blocks exists.

@@ -23,7 +23,7 @@ impl Pace {
 
     /// Marks in the window that ends now.
     pub(super) fn found(&mut self, now: Time) -> u32 {
-        let since = now.0.saturating_sub(self.window_s.saturating_mul(1000));
+        let since = now.0.saturating_sub(self.window_ms());
         while self.marks.front().is_some_and(|t| t.0 < since) {
             self.marks.pop_front();
         }
@@ -32,6 +32,27 @@ impl Pace {
 
     pub(super) fn is_full(&mut self, now: Time) -> bool {
         self.found(now) >= self.limit
+    }
+
+    /// No mark in the window that ends now: nothing is lost with this pace.
+    pub(super) fn is_quiet(&self, now: Time) -> bool {
+        let since = now.0.saturating_sub(self.window_ms());
+        self.marks.back().is_none_or(|t| t.0 < since)
+    }
+
+    /// When a full pace takes a mark again; none while there is room.
+    pub(super) fn free_at(&self) -> Option<Time> {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let oldest = self.marks.len().checked_sub(limit)?;
+        let mark = self.marks.get(oldest)?;
+        // One millisecond more: a mark counts to the end of its window.
+        Some(Time(
+            mark.0.saturating_add(self.window_ms()).saturating_add(1),
+        ))
+    }
+
+    fn window_ms(&self) -> u64 {
+        self.window_s.saturating_mul(1000)
     }
 
     pub(super) fn mark(&mut self, now: Time) {
@@ -48,5 +69,24 @@ impl Pace {
 
     pub(super) fn window_s(&self) -> u64 {
         self.window_s
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_until_the_oldest_mark_leaves_the_window() {
+        let mut pace = Pace::new(2, 10);
+        assert!(pace.is_quiet(Time(0)) && pace.free_at().is_none());
+        pace.mark(Time(50_000));
+        assert_eq!(pace.free_at(), None);
+        pace.mark(Time(53_000));
+        assert!(pace.is_full(Time(60_000)));
+        assert_eq!(pace.free_at(), Some(Time(60_001)));
+        assert!(!pace.is_full(Time(60_001)));
+        assert!(!pace.is_quiet(Time(63_000)));
+        assert!(pace.is_quiet(Time(63_001)));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     block::{Block, Class, Kind, Proof, Sealed, Votes},
-    chain::{Head, verify_proof},
+    chain::Head,
     encoding::Hash,
     party::Role,
     random::Entropy,
@@ -71,7 +71,7 @@ impl Ledgered {
                 self.words.sealed(sealed);
                 let c = sealed.block.claims();
                 match c.kind {
-                    Kind::Freeze => self.frozen_at = Some(c.iat),
+                    Kind::Freeze => self.frozen_at = self.frozen_at.max(Some(c.iat)),
                     Kind::Unfreeze => self.frozen_at = None,
                     _ => {}
                 }
@@ -79,7 +79,7 @@ impl Ledgered {
             }
             Record::Word(held) => self.words.add((**held).clone()),
             Record::FrozenAt { at } => {
-                self.frozen_at = self.frozen_at.map(|iat| iat.max(at.seconds()));
+                self.frozen_at = self.frozen_at.max(Some(at.seconds()));
             }
             Record::Acked(head) => self.acked = Some(*head),
             Record::Conflict(_) => self.conflict = true,
@@ -196,10 +196,10 @@ impl TrustOperator {
         &self.state.base
     }
 
-    /// Nothing is open or owed: the machine may be dropped from RAM.
+    /// Nothing is open or owed, and no pace is counted: the machine may be dropped from RAM.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.open.is_none() && self.has_no_duty()
+    pub fn is_idle(&self, now: Time) -> bool {
+        self.open.is_none() && self.pace.is_quiet(now) && self.has_no_duty()
     }
 
     /// No durable duty: no word stands, no genesis is awaited.
@@ -623,10 +623,7 @@ impl TrustOperator {
     ) -> Result<(), String> {
         self.state.base.verify(&sealed)?;
         self.open = None;
-        self.store(Record::Sealed(Box::new(sealed.clone())), turn);
-        if sealed.block.claims().kind == Kind::Freeze {
-            self.store(Record::FrozenAt { at: turn.now }, turn);
-        }
+        self.store_sealed(&sealed, turn);
         turn.send(
             Role::Broker,
             Agree::Blocks {
@@ -635,6 +632,15 @@ impl TrustOperator {
         );
         turn.tell(Event::Sealed(Box::new(sealed)));
         Ok(())
+    }
+
+    /// A freeze's own time goes before its block: the head moves with what was recorded up to it,
+    /// so no crash leaves a freeze that only the broker's clock dates.
+    fn store_sealed<E: Entropy>(&mut self, sealed: &Sealed, turn: &mut Turn<'_, E>) {
+        if sealed.block.claims().kind == Kind::Freeze {
+            self.store(Record::FrozenAt { at: turn.now }, turn);
+        }
+        self.store(Record::Sealed(Box::new(sealed.clone())), turn);
     }
 
     fn restrict<E: Entropy>(
@@ -890,7 +896,7 @@ impl TrustOperator {
                 return Err(format!("block has height {height}, expected {next}"));
             }
             self.state.base.verify(&block)?;
-            self.store(Record::Sealed(Box::new(block.clone())), turn);
+            self.store_sealed(&block, turn);
             turn.tell(Event::Sealed(Box::new(block)));
         }
         if self.state.base.next_height() > before {
@@ -904,14 +910,7 @@ impl TrustOperator {
         sealed: Sealed,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
-        let base = &self.state.base;
-        verify_proof(
-            &sealed.block,
-            &sealed.proof,
-            base.account_key(),
-            base.parties(),
-        )
-        .map_err(|e| e.to_string())?;
+        self.state.base.verify_rival(&sealed)?;
         let what = format!(
             "sealed block {} at height {} beside another",
             sealed.block.hash(),
@@ -940,7 +939,7 @@ impl TrustOperator {
             return Ok(());
         };
         let fresh = !self.state.words.holds(word);
-        if fresh && self.state.words.is_full() {
+        if fresh && self.state.words.is_full(word.verb) {
             return Err("too many words of this device stand already".into());
         }
         if fresh {

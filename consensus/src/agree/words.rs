@@ -13,7 +13,7 @@ use super::{base::Base, types::HeldWord};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Words(Vec<HeldWord>);
 
-/// A device repeats; nobody needs more words than these standing at once.
+/// A device repeats; nobody needs more denials, or more wishes to freeze, standing at once.
 const MAX_WORDS: usize = 16;
 
 impl Words {
@@ -79,8 +79,15 @@ impl Words {
             .any(|w| w.word.hash == word.hash && w.word.verb == word.verb)
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= MAX_WORDS
+    /// Whether no more such words are taken. Denials never use up the room of a freeze.
+    pub(super) fn is_full(&self, verb: Verb) -> bool {
+        let denials = self.0.iter().filter(|w| w.word.verb == Verb::Deny).count();
+        let found = if verb == Verb::Deny {
+            denials
+        } else {
+            self.0.len().saturating_sub(denials)
+        };
+        found >= MAX_WORDS
     }
 
     pub(super) fn add(&mut self, held: HeldWord) {

@@ -207,7 +207,7 @@ fn is_ideograph(character: char) -> bool {
 /// Characters that a screen does not show as themselves: Unicode's Cc, Cf, Zl, Zp, Co and
 /// noncharacters, everything in `Default_Ignorable_Code_Point`, and spaces other than U+0020 and
 /// U+3000 (Unicode 16).
-fn is_hidden(character: char) -> bool {
+pub(crate) fn is_hidden(character: char) -> bool {
     is_control_or_format(character) || is_blank(character) || is_unassigned_for_text(character)
 }
 

@@ -23,6 +23,7 @@ use crate::{
     signature::IdentityKey,
     time::{GRACE_S, MAX_LIFETIME_S, Time},
     vote::{Statement, Verb, Vote},
+    wire::plain,
 };
 
 /// The device's first word: its keys, and the proof that it saw the ticket.
@@ -495,7 +496,7 @@ impl Enrolment {
             ) => self.found(votes, out),
             (_, _, EnrolMessage::Ended { reason, .. }) => Err(Trouble {
                 culprit: None,
-                reason: format!("the {from} ended the session: {reason}"),
+                reason: format!("the {from} ended the session: {}", plain(&reason)),
             }),
             // A repeat, or a message that this party never takes: it changes nothing.
             (_, _, _) => Ok(()),

@@ -94,6 +94,11 @@ impl Watch for BrokerWatch {
             }
             Event::Dead => drop(self.happened.send(Happened::Dead(*sub))),
             Event::Fault(fault) => tracing::warn!(account = %sub, %fault, "fault"),
+            // A device may repeat what is refused as fast as its line carries: no log fills with it.
+            Event::Rejected {
+                from: Role::Device,
+                refusal,
+            } => tracing::debug!(account = %sub, %refusal, "rejected, from the device"),
             Event::Rejected { from, refusal } => {
                 tracing::info!(account = %sub, %from, %refusal, "rejected");
             }

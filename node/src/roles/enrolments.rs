@@ -286,6 +286,11 @@ impl<M: Machine> Task<M> {
             refused("hello names another identity key than the line's");
             return Ok(());
         }
+        // A key stands for one account: a second one would take the first one's line away.
+        if operator.directory.account_of(&peer).is_some() {
+            refused("this identity key has an account, expected a fresh one");
+            return Ok(());
+        }
         let now_s = (operator.clock)().seconds();
         let ticket = match lock(&self.shared.sessions).get_mut(&hello.session) {
             None => Err("this broker has no such ticket open"),

@@ -2,6 +2,7 @@
 //! accounts the same way.
 
 use std::{
+    collections::HashSet,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -14,8 +15,8 @@ use warifu_client_sdk::{
     runtime::{Accounts, AccountsOptions, Clock, Keeper, KeeperError, Machine, Recover, Watch},
     store::{JournalOptions, MasterKey, Vault},
     transport::{
-        IdentitySecret, Limits, Multiaddr, NetEvent, NetEvents, Network, NetworkOptions,
-        TransportError,
+        Admission, Admit, IdentitySecret, Limits, Multiaddr, NetEvent, NetEvents, Network,
+        NetworkOptions, TransportError,
     },
 };
 use warifu_consensus::{
@@ -100,6 +101,8 @@ pub struct Operator<M: Machine> {
     pub directory: Arc<Directory>,
     /// Lines.
     pub lines: Arc<OperatorLines>,
+    /// Strangers that spoke in their session, at most as many as hold a line.
+    heard: Mutex<HashSet<[u8; 32]>>,
     handle: Handle,
     signing: Signing,
 }
@@ -189,6 +192,7 @@ impl<M: Machine> Operator<M> {
             accounts,
             directory,
             lines,
+            heard: Mutex::default(),
             handle,
             signing: Signing(Mutex::new(Some(signing))),
         })
@@ -280,6 +284,7 @@ impl<M: Machine> Operator<M> {
         enrolments: &Enrolments<M>,
     ) {
         self.lines.set_session(peer, Some(session));
+        lock(&self.heard).remove(&peer);
         if self.directory.is_other(&peer) {
             let role = self.directory.other();
             tracing::info!(%role, "line up");
@@ -296,6 +301,7 @@ impl<M: Machine> Operator<M> {
 
     fn down(&self, peer: [u8; 32], reason: &str) {
         self.lines.set_session(peer, None);
+        lock(&self.heard).remove(&peer);
         if self.directory.is_other(&peer) {
             let role = self.directory.other();
             tracing::warn!(%role, reason, "line down");
@@ -308,12 +314,32 @@ impl<M: Machine> Operator<M> {
         }
     }
 
+    /// Ends a peer's line: whoever breaks the rules once has to come again, at the price of a
+    /// handshake, so that nobody fills the log as fast as a line carries. Never the other operator's.
+    fn cut(&self, peer: [u8; 32]) {
+        if !self.directory.is_other(&peer)
+            && let Some(network) = self.lines.network()
+        {
+            network.forget(peer);
+        }
+    }
+
+    /// A stranger says one thing in a session, its hello, before a checked ticket makes it known.
+    fn may_speak(&self, peer: &[u8; 32]) -> bool {
+        self.directory.admit(peer) == Admit::Known || lock(&self.heard).insert(*peer)
+    }
+
     fn frame(&self, peer: [u8; 32], session: u64, frame: &[u8], enrolments: &Enrolments<M>) {
+        if !self.may_speak(&peer) {
+            self.cut(peer);
+            return;
+        }
         let message = match Message::from_frame(frame) {
             Ok(message) => message,
             Err(error) => {
-                let peer = warifu_consensus::encoding::text_b64(&peer);
-                tracing::warn!(%peer, %error, "frame refused");
+                let name = warifu_consensus::encoding::text_b64(&peer);
+                tracing::warn!(peer = %name, %error, "frame refused");
+                self.cut(peer);
                 return;
             }
         };
@@ -328,9 +354,10 @@ impl<M: Machine> Operator<M> {
                 }
                 Some(_) => self.unknown_account(sub, &agree),
                 None => {
-                    let peer = warifu_consensus::encoding::text_b64(&peer);
-                    tracing::warn!(%peer, account = %sub, message = agree.name(),
+                    let name = warifu_consensus::encoding::text_b64(&peer);
+                    tracing::warn!(peer = %name, account = %sub, message = agree.name(),
                         "refused: a peer that is no party of this account");
+                    self.cut(peer);
                 }
             },
         }

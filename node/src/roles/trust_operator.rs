@@ -5,7 +5,7 @@ use std::sync::Arc;
 use warifu_client_sdk::runtime::{KeeperError, Recover, Secrets, Watch};
 use warifu_consensus::{
     agree::{Event, Record, TrustOperator as SealingMachine, TrustOperatorOptions},
-    party::Sub,
+    party::{Role, Sub},
     signature::IdentityKey,
 };
 
@@ -45,6 +45,11 @@ impl Watch for TrustOperatorWatch {
                 tracing::info!(account = %sub, height = c.height, kind = c.kind.name(), "sealed");
             }
             Event::Fault(fault) => tracing::warn!(account = %sub, %fault, "fault"),
+            // A device may repeat what is refused as fast as its line carries: no log fills with it.
+            Event::Rejected {
+                from: Role::Device,
+                refusal,
+            } => tracing::debug!(account = %sub, %refusal, "rejected, from the device"),
             Event::Rejected { from, refusal } => {
                 tracing::info!(account = %sub, %from, %refusal, "rejected");
             }

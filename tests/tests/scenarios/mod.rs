@@ -1,5 +1,6 @@
 //! Seeded walks, and by hand what a walk rarely meets.
 
+mod attacks;
 mod found_bugs;
 mod refusals;
 mod rules;

@@ -42,6 +42,11 @@ use super::{
 pub(super) const PACE_LIMIT: u32 = 20;
 /// The window of [`PACE_LIMIT`] in seconds.
 pub(super) const PACE_WINDOW_S: u64 = 600;
+/// Restrict blocks that a device alone may cause per account in [`ASKED_WINDOW_S`]: every one is
+/// kept for ever by both operators, so a device must not fill their disks.
+pub(super) const ASKED_LIMIT: u32 = 30;
+/// The window of [`ASKED_LIMIT`] in seconds.
+pub(super) const ASKED_WINDOW_S: u64 = 600;
 /// Challenges of earlier admits that `begin` refuses to take again.
 const REMEMBERED_CHALLENGES: usize = 256;
 /// Fresh nonces for one block, at most (rule 7).
@@ -208,6 +213,8 @@ pub struct Broker {
     pub(super) retry_at: Option<Time>,
     pub(super) retry_ms: u64,
     pub(super) pace: Pace,
+    /// Restrict blocks signed because the device asked.
+    pub(super) asked: Pace,
     /// When to ask again for an overdue genesis.
     pub(super) genesis_ask_at: Option<Time>,
 }
@@ -298,6 +305,7 @@ impl Broker {
             retry_at: None,
             retry_ms: RETRY_FIRST_MS,
             pace: Pace::new(PACE_LIMIT, PACE_WINDOW_S),
+            asked: Pace::new(ASKED_LIMIT, ASKED_WINDOW_S),
             genesis_ask_at: None,
         }
     }
@@ -315,10 +323,13 @@ impl Broker {
         Some((work.login, self.state.lock.is_some()))
     }
 
-    /// Nothing is open, locked, wanted or owed: the machine may be dropped from RAM.
+    /// Nothing is open, locked, wanted or owed, and no pace is counted (a machine that comes back
+    /// from its records starts a fresh one): the machine may be dropped from RAM.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub fn is_idle(&self, now: Time) -> bool {
         self.work.is_none()
+            && self.pace.is_quiet(now)
+            && self.asked.is_quiet(now)
             && self.queued.is_none()
             && self.foreign.is_none()
             && !self.device_restored
@@ -362,6 +373,7 @@ impl Broker {
             queued,
             self.genesis_due(),
             self.retry_at,
+            self.asked_due(),
         ]
         .into_iter()
         .flatten()
@@ -375,6 +387,14 @@ impl Broker {
             && self.state.restrict.is_none()
             && !self.state.conflict
             && matches!(self.state.base, Base::Standing(_))
+    }
+
+    /// When the device's asking is heard again, while it asks for more than its pace allows.
+    fn asked_due(&self) -> Option<Time> {
+        let asks = !self.state.words.is_empty() || self.foreign.is_some() || self.device_restored;
+        self.asked
+            .free_at()
+            .filter(|_| asks && self.may_sign_restrict() && self.state.restored.is_none())
     }
 
     /// When to ask, or ask again, what became of the genesis.
@@ -537,6 +557,8 @@ impl Broker {
 
     fn tick<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
         let now = turn.now;
+        // Drops what left the window, so that its deadline is no deadline any more.
+        self.asked.found(now);
         if let Some(queued) = &self.queued
             && now >= Time::from_seconds(queued.exp)
         {

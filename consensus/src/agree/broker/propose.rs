@@ -3,7 +3,12 @@
 use subtle::ConstantTimeEq;
 
 use super::*;
-use crate::{block::Claims, body, encoding::text_b64, time::check_times};
+use crate::{
+    block::{Claims, Class},
+    body,
+    encoding::text_b64,
+    time::check_times,
+};
 
 impl Broker {
     pub(super) fn begin<E: Entropy>(&mut self, begin: Box<Begin>, turn: &mut Turn<'_, E>) {
@@ -473,6 +478,12 @@ impl Broker {
         }
         if c.height == 0 {
             return Err("a genesis lock is released by the trust operator alone".into());
+        }
+        if block.claims().kind.class() != Class::Admit {
+            return Err(format!(
+                "device is locked on a `{}`, expected an admit",
+                block.claims().kind.name()
+            ));
         }
         self.state.base.check(&block)?;
         let own = self

@@ -76,11 +76,21 @@ impl Broker {
             self.sign_own(Kind::Restored, turn);
             return true;
         }
+        // What the device alone causes waits while its pace is full: its word stands meanwhile, so
+        // nothing that it refused is admitted.
+        let heard = !self.asked.is_full(turn.now);
         if self.wants_freeze() {
+            if self.state.freeze_above.is_none() {
+                if !heard {
+                    return true;
+                }
+                self.asked.mark(turn.now);
+            }
             self.sign_own(Kind::Freeze, turn);
             return true;
         }
-        if let Some(held) = self.state.words.deny_at(&self.state.base).cloned()
+        if heard
+            && let Some(held) = self.state.words.deny_at(&self.state.base).cloned()
             && let Some(proposal) = held.proposal.clone()
         {
             let supersedes_other = self
@@ -89,6 +99,7 @@ impl Broker {
                 .as_ref()
                 .is_some_and(|l| l.block.hash() != proposal.hash());
             if !supersedes_other {
+                self.asked.mark(turn.now);
                 self.sign_about(Kind::Deny, &proposal, Some(held), turn);
                 return true;
             }
@@ -101,7 +112,11 @@ impl Broker {
             self.sign_about(Kind::Expire, &block, None, turn);
             return true;
         }
+        if !heard {
+            return false;
+        }
         if let Some(block) = self.foreign.take() {
+            self.asked.mark(turn.now);
             // Rule 5: bytes that it never locked get an `expire` at once, and its own proposal
             // moves one height up.
             self.requeue();
@@ -110,6 +125,7 @@ impl Broker {
         }
         if self.device_restored {
             self.device_restored = false;
+            self.asked.mark(turn.now);
             self.requeue();
             self.sign_own(Kind::Restored, turn);
             return true;
@@ -289,7 +305,7 @@ impl Broker {
             return Ok(());
         };
         if !self.state.words.holds(word) {
-            if self.state.words.is_full() {
+            if self.state.words.is_full(word.verb) {
                 return Err("too many words of this device stand already".into());
             }
             self.store(Record::Word(Box::new(held.clone())), turn);

@@ -217,14 +217,7 @@ impl Broker {
         sealed: Sealed,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
-        let base = &self.state.base;
-        crate::chain::verify_proof(
-            &sealed.block,
-            &sealed.proof,
-            base.account_key(),
-            base.parties(),
-        )
-        .map_err(|e| e.to_string())?;
+        self.state.base.verify_rival(&sealed)?;
         let hash = sealed.block.hash();
         let height = sealed.block.claims().height;
         self.store(Record::Conflict(Box::new(sealed)), turn);

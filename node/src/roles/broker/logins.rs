@@ -10,6 +10,7 @@ use warifu_consensus::{
     agree::{LoginId, Outcome, Record, Refusal},
     party::Sub,
     time::{GRACE_S, Time},
+    vote::Verb,
 };
 
 use crate::{
@@ -139,7 +140,17 @@ impl Logins {
                     locked = Some(lock);
                     superseded = false;
                 }
-                Record::RestrictLock(_) => superseded = true,
+                // As the account decided when the block came: nobody hears "admitted" after a
+                // restrict signature, a freeze that was asked for, a refusal of this very block,
+                // or a restore (protocol rules 6, 8, 10). Nothing is locked while one stands, so
+                // only what came after the lock counts.
+                Record::RestrictLock(_)
+                | Record::FreezeWanted { .. }
+                | Record::BrokerRestored { .. } => superseded = true,
+                Record::Word(held) => {
+                    superseded |= held.word.verb != Verb::Deny
+                        || locked.is_some_and(|l| l.block.hash() == held.word.hash);
+                }
                 Record::Sealed(sealed) => {
                     if let Some(lock) = locked.take()
                         && !lock.caller.is_empty()
@@ -204,6 +215,129 @@ impl Logins {
                 until,
             };
             lock(&self.entries).insert(id, entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu_consensus::{
+        agree::{BrokerLock, Founding, HeldWord},
+        block::{Block, Claims, Kind, Proof, Sealed, Votes},
+        encoding::Hash,
+        party::{Ledger, Parties},
+        vote::{Vote, Word},
+    };
+
+    use super::*;
+
+    const NOW: Time = Time(1_800_000_010_000);
+    const LOGIN: LoginId = LoginId([7; 16]);
+
+    fn founding() -> Record {
+        let ledger = Ledger {
+            iss: "https://ledger.example".into(),
+            broker: [2; 32],
+            trust_operator: [3; 32],
+        };
+        let parties = Parties {
+            device: [1; 32],
+            broker: [2; 32],
+            trust_operator: [3; 32],
+        };
+        Record::Founding(Box::new(Founding {
+            ledger,
+            sub: Sub([5; 16]),
+            account_key: [4; 32],
+            parties,
+            transcript: Hash([6; 32]),
+            votes: [Vote::Ed25519([0; 64]); 3],
+            session: [8; 32],
+            deadline: NOW,
+        }))
+    }
+
+    fn block() -> Block {
+        let claims = Claims {
+            iss: "https://ledger.example".into(),
+            sub: Sub([5; 16]),
+            aud: "https://shop.example".into(),
+            iat: NOW.seconds(),
+            exp: NOW.seconds() + 90,
+            nonce: "A".repeat(22),
+            kind: Kind::Login,
+            height: 1,
+            prev: Hash([9; 32]),
+            epoch: 0,
+            body: Some(Hash([10; 32])),
+            supersedes: None,
+            genesis: None,
+        };
+        Block::new(claims, &[4; 32]).expect("a block")
+    }
+
+    /// What a caller hears after a restart when `between` came between the lock and the block.
+    fn told_after(between: Option<Record>) -> LoginState {
+        let lock = Record::BrokerLock(Box::new(BrokerLock {
+            block: block(),
+            body: None,
+            login: LOGIN,
+            caller: "shop".into(),
+        }));
+        let vote = Vote::Ed25519([0; 64]);
+        let sealed = Record::Sealed(Box::new(Sealed {
+            block: block(),
+            proof: Proof::Account([0; 64]),
+            votes: Votes::Admit {
+                assent: vote,
+                endorse: vote,
+                seal: vote,
+            },
+        }));
+        let mut records = vec![founding(), lock];
+        records.extend(between);
+        records.push(sealed);
+        let logins = Logins::default();
+        logins.remember(Sub([5; 16]), &records, NOW);
+        let login = logins.find("shop", &LOGIN).expect("remembered");
+        login.state.borrow().clone()
+    }
+
+    fn is_admitted(state: &LoginState) -> bool {
+        matches!(
+            state,
+            LoginState::Ended {
+                outcome: Outcome::Admitted(_),
+                ..
+            }
+        )
+    }
+
+    #[test]
+    fn a_restart_admits_nothing_that_a_freeze_came_before() {
+        let word = |verb, hash| {
+            Record::Word(Box::new(HeldWord {
+                word: Word {
+                    verb,
+                    hash,
+                    vote: Vote::Ed25519([0; 64]),
+                },
+                proposal: None,
+                above: 0,
+            }))
+        };
+        assert!(is_admitted(&told_after(None)));
+        let another = word(Verb::Deny, Hash([11; 32]));
+        assert!(is_admitted(&told_after(Some(another))));
+        for between in [
+            Record::FreezeWanted { above: 0 },
+            Record::BrokerRestored { until: NOW },
+            word(Verb::Freeze, Hash([9; 32])),
+            word(Verb::Disown, Hash([12; 32])),
+            word(Verb::Deny, block().hash()),
+        ] {
+            let state = told_after(Some(between.clone()));
+            assert!(!is_admitted(&state), "{between:?}: {state:?}");
         }
     }
 }
