@@ -148,6 +148,9 @@ impl Problem {
 
 impl core::fmt::Display for Problem {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if self.detail.starts_with(&self.title) {
+            return f.write_str(&self.detail);
+        }
         write!(f, "{}: {}", self.title, self.detail)
     }
 }

@@ -7,6 +7,7 @@
 use std::{fmt, future::Future, io, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use warifu_consensus::party::Role;
 
 use super::encoding::EncodingError;
 
@@ -79,7 +80,10 @@ pub struct LedgerId {
 
 impl fmt::Display for LedgerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} role {}", self.origin, self.role)
+        match Role::try_from(self.role) {
+            Ok(role) => write!(f, "{:?} as {role}", self.origin),
+            Err(_) => write!(f, "{:?}", self.origin),
+        }
     }
 }
 

@@ -262,13 +262,13 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// A proposal is open already.
-    #[error("account has a proposal open until {until}, expected none: one at a time")]
+    #[error("account has a proposal open until {until} (Unix time), expected none: one at a time")]
     Busy {
         /// Seconds since the Unix epoch.
         until: u64,
     },
     /// The account's status doesn't allow the kind.
-    #[error("account is {found:?}, which does not allow `{kind}`")]
+    #[error("account is {found}, which does not allow `{kind}`")]
     StatusForbids {
         /// The status.
         found: Status,

@@ -29,7 +29,7 @@ pub enum TicketError {
     #[error("text is no enrolment ticket, expected `{URI_PREFIX}` and base64url")]
     NotATicket,
     /// The bytes are no ticket.
-    #[error("ticket: {0}")]
+    #[error("ticket is cut off or altered: {0}")]
     Bytes(#[from] wire::WireError),
     /// Another broker than the pinned one.
     #[error(

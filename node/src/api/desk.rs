@@ -119,6 +119,9 @@ pub enum DeskError {
     /// No such login of this caller.
     #[error("no such login of this caller")]
     UnknownLogin,
+    /// The login ended in another way than by a cancel.
+    #[error("the login ended, too late to cancel")]
+    Ended,
     /// No such enrolment session of this caller.
     #[error("no such enrolment session of this caller")]
     UnknownTicket,

@@ -42,6 +42,7 @@ impl From<DeskError> for Refused {
             }
             DeskError::UnknownAccount { .. } => ProblemKind::UnknownAccount,
             DeskError::UnknownLogin => ProblemKind::UnknownLogin,
+            DeskError::Ended => ProblemKind::TooLate,
             DeskError::UnknownTicket => ProblemKind::UnknownTicket,
             DeskError::TrustOperatorUnreachable => ProblemKind::TrustOperatorUnreachable,
             DeskError::NoDigits => ProblemKind::NoDigits,

@@ -106,7 +106,7 @@ async fn ticket(
         _ => {
             let name = customer.unwrap_or("NAME");
             output.say(&format!(
-                "then: warifu enrol confirm {session} DIGITS --customer {name}"
+                "then, with the same options: warifu enrol confirm {session} DIGITS --customer {name}"
             ))
         }
     }

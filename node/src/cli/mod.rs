@@ -20,7 +20,7 @@ use crate::output::{Exit, Failure, Lang, Output};
 #[derive(Debug, Parser)]
 #[command(name = "warifu", version, propagate_version = true)]
 struct Cli {
-    /// Print JSON, one object a line, for programs.
+    /// Print JSON, one value a line, for programs.
     #[arg(long, global = true)]
     json: bool,
     /// Whose language comes first in texts for customers [default: from LANG].

@@ -285,6 +285,14 @@ async fn a_customer_enrols_logs_in_refuses_and_freezes() {
         };
         assert_eq!(sealed.block.claims().height, height);
         assert_eq!(sealed.block.claims().aud, AUD);
+        let late = net.broker.cancel(CALLER, began.id).await;
+        assert_eq!(late, Err(DeskError::Ended));
+    }
+
+    // A cancel is taken before the lock, and its repeat too.
+    let began = net.begin(account, Kind::Login).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(net.broker.cancel(CALLER, began.id).await, Ok(()));
     }
 
     // A wrong number.

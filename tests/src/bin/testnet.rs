@@ -11,7 +11,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{ChildStdin, ChildStdout, Command, Stdio},
+    process::{ChildStdin, ChildStdout, Command, ExitCode, Stdio},
     time::Instant,
 };
 
@@ -32,7 +32,17 @@ struct Arguments {
     dir: Option<PathBuf>,
 }
 
-fn main() -> Result<(), Trouble> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            eprintln!("testnet: {trouble}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Trouble> {
     let arguments = Arguments::parse();
     let warifu = Warifu::beside()?;
     let temporary = tempfile::tempdir()?;
@@ -63,15 +73,16 @@ fn keep_up(warifu: Warifu, dir: &Path) -> Result<(), Trouble> {
     println!("\nTry, in another terminal:\n");
     println!("  alias warifu={binary}");
     println!("  SERVICE='{service}'");
+    println!("  DEVICE={device}");
     println!("  # enrol: the page shows a ticket; the device answers with six digits");
     println!("  warifu enrol ticket $SERVICE --customer alice");
-    println!("  warifu device enrol 'warifu:enrol?ticket=…' --dir {device}");
+    println!("  warifu device enrol 'warifu:enrol?ticket=…' --dir $DEVICE");
     println!("  # log in: the page shows a number; the customer types it into the device");
     println!("  warifu login $SERVICE --customer alice");
-    println!("  warifu device pending --dir {device}");
-    println!("  warifu device approve --number NN --dir {device}");
+    println!("  warifu device pending --dir $DEVICE");
+    println!("  warifu device approve --number NN --dir $DEVICE");
     println!("  # or refuse");
-    println!("  warifu device deny --not-me --dir {device}");
+    println!("  warifu device deny --not-me --dir $DEVICE");
     println!("  # look");
     println!("  warifu account history $SERVICE --customer alice");
     println!(
@@ -198,7 +209,7 @@ impl Demo {
             return Err(format!("login ended with {ended:?}").into());
         }
         let block = ended.line["block"].as_str().unwrap_or_default().to_owned();
-        println!("   admitted; the receipt, decoded:\n");
+        println!("   admitted; the block, its header and its claims:\n");
         for part in block.split('.').take(2) {
             println!("{}", indented(&decoded(part)?));
         }

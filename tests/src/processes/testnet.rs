@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, Read, Seek},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Seek, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -229,12 +229,46 @@ impl Testnet {
         })
     }
 
-    /// Starts all three.
+    /// Starts all three, and waits until the operators' line is up: a ticket or a login that is
+    /// asked for earlier is refused.
     ///
     /// # Errors
     /// [`Failed`].
     pub fn start_all(&mut self) -> Result<(), Failed> {
-        Node::ALL.into_iter().try_for_each(|node| self.start(node))
+        Node::ALL
+            .into_iter()
+            .try_for_each(|node| self.start(node))?;
+        let step = Duration::from_millis(50);
+        for _ in 0..START.as_millis() / step.as_millis() {
+            if self.is_ready() {
+                return Ok(());
+            }
+            std::thread::sleep(step);
+        }
+        let log = self.dir.join(format!("{}.log", Node::Broker.name()));
+        Err(Failed {
+            arguments: "run: wait until the broker says at /readyz that logins are possible".into(),
+            code: -1,
+            stdout: String::new(),
+            stderr: tail(&log),
+        })
+    }
+
+    /// Whether the broker says that logins are possible.
+    fn is_ready(&self) -> bool {
+        let ask = || -> std::io::Result<String> {
+            let host = self.http.trim_start_matches("http://");
+            let mut line = TcpStream::connect(host)?;
+            line.set_read_timeout(Some(Duration::from_secs(1)))?;
+            write!(
+                line,
+                "GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            )?;
+            let mut answer = String::new();
+            line.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
     }
 
     /// SIGKILL, as a power loss would end it.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use warifu_client_sdk::runtime::KeeperError;
 use warifu_consensus::{
-    agree::{Base, Begin, Input, LoginId, Record},
+    agree::{Base, Begin, Input, LoginId, Outcome, Record},
     body,
     enrol::{SixDigits, Ticket, TicketSecret},
     party::{Role, Sub},
     time::Time,
     vote::{Statement, Verb, Vote},
+    wire::Reason,
 };
 
 use super::{Broker, FREEZE_WAIT, Happened};
@@ -27,6 +28,23 @@ const TICKETS_PER_CALLER: usize = 1_000;
 fn stopping(error: &KeeperError) -> DeskError {
     tracing::error!(%error, "the desk can't read");
     DeskError::Stopping
+}
+
+/// What a cancel is answered once the login ended: a repeat is well, a login that ended otherwise
+/// is not taken back (rule 6).
+fn cancelled(state: &LoginState) -> Option<Result<(), DeskError>> {
+    match state {
+        LoginState::Pending { .. } => None,
+        LoginState::Ended {
+            outcome:
+                Outcome::Refused {
+                    reason: Reason::Cancelled,
+                    ..
+                },
+            ..
+        } => Some(Ok(())),
+        LoginState::Ended { .. } => Some(Err(DeskError::Ended)),
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], DeskError> {
@@ -122,6 +140,9 @@ impl Desk for Broker {
 
     async fn cancel(&self, caller: &str, id: LoginId) -> Result<(), DeskError> {
         let mut login = self.inner.logins.find(caller, &id)?;
+        if let Some(end) = cancelled(&login.state.borrow()) {
+            return end;
+        }
         let refused = self.inner.logins.cancelling(&id);
         self.inner
             .operator
@@ -131,7 +152,8 @@ impl Desk for Broker {
         tokio::select! {
             Ok(refusal) = refused => Err(DeskError::Refused(refusal)),
             ended = login.state.wait_for(|s| matches!(s, LoginState::Ended { .. })) => {
-                ended.map(drop).map_err(|_| DeskError::Stopping)
+                let ended = ended.map_err(|_| DeskError::Stopping)?;
+                cancelled(&ended).unwrap_or(Err(DeskError::Stopping))
             }
             () = tokio::time::sleep(BEGIN_WAIT) => Err(DeskError::Stopping),
         }
