@@ -9,6 +9,7 @@ mod sdk;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde_json::Value;
@@ -115,7 +116,12 @@ impl Site {
 
     /// Begins a login of the bank; its id.
     async fn begin(&self, account: Sub) -> LoginId {
-        let (status, begun) = answer(self.post("/v1/logins", &begin_body(account))).await;
+        // A challenge is good for one block.
+        static LOGINS: AtomicU64 = AtomicU64::new(0);
+        let mut body = begin_body(account);
+        let count = LOGINS.fetch_add(1, Ordering::Relaxed);
+        body["nonce"] = format!("challenge-of-login-number-{count}").into();
+        let (status, begun) = answer(self.post("/v1/logins", &body)).await;
         assert_eq!(status, StatusCode::CREATED, "{begun}");
         LoginId(parse_b64(begun["id"].as_str().unwrap()).unwrap())
     }

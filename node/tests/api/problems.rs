@@ -492,6 +492,14 @@ async fn every_desk_error_is_one_problem_and_every_problem_occurs() {
         ),
         (DeskError::Refused(Refusal::Conflict), ProblemKind::Conflict),
         (
+            DeskError::Refused(Refusal::DiskNearlyFull),
+            ProblemKind::DiskNearlyFull,
+        ),
+        (
+            DeskError::Refused(Refusal::Replayed { height: 3 }),
+            ProblemKind::Malformed,
+        ),
+        (
             DeskError::Refused(Refusal::Dead),
             ProblemKind::UnknownAccount,
         ),

@@ -47,6 +47,13 @@ fn loopback() -> Vec<Multiaddr> {
     vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]
 }
 
+/// A challenge is good for one block.
+fn fresh_nonce() -> String {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).unwrap();
+    text_b64(&bytes)
+}
+
 struct Net {
     dir: TempDir,
     ledger: Ledger,
@@ -226,7 +233,7 @@ impl Net {
     ) -> Result<warifu_node::api::desk::Began, DeskError> {
         let request = BeginRequest {
             kind,
-            nonce: text_b64(&[7; 32]),
+            nonce: fresh_nonce(),
             body: Body {
                 channel: "web".into(),
                 address: "東京都千代田区".into(),
@@ -431,4 +438,67 @@ async fn everything_survives_a_restart_of_all_three() {
     device.stop().await;
     broker.stop().await;
     trust_operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_enrols_one_device_once_and_only_at_its_own_ledger() {
+    let net = net().await;
+    let (first, second) = (net.device("first").await, net.device("second").await);
+    let mut ticket = net.broker.open_ticket(CALLER).await.unwrap();
+    ticket.broker_addresses = net.broker.listeners();
+    let ticket = ticket.sign(&IdentityKey::from_seed([2; 32]));
+    let mut enrolling = first.enrol(&ticket).await.unwrap();
+    let digits = |s: &EnrolStage| matches!(s, EnrolStage::Digits(_));
+    timeout(PATIENCE, enrolling.stage.wait_for(digits))
+        .await
+        .unwrap()
+        .unwrap();
+
+    // Photographed, and used by another device.
+    let mut photographed = second.enrol(&ticket).await.unwrap();
+    let failed = |s: &EnrolStage| matches!(s, EnrolStage::Failed(_));
+    let stage = timeout(PATIENCE, photographed.stage.wait_for(failed))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone();
+    let EnrolStage::Failed(reason) = stage else {
+        panic!("{stage:?}")
+    };
+    assert!(reason.contains("the ticket is used already"), "{reason}");
+
+    // Changed, expired, or of another trust operator: refused before anything is sent.
+    let mut changed = ticket.clone();
+    changed.exp += 1;
+    let refused = second.enrol(&changed).await.unwrap_err().to_string();
+    assert_eq!(refused, "ticket is not signed by the broker that it names");
+    let mut expired = ticket.clone();
+    expired.exp = clock::now().seconds() - 5;
+    let expired = expired.sign(&IdentityKey::from_seed([2; 32]));
+    let refused = second.enrol(&expired).await.unwrap_err().to_string();
+    assert!(refused.starts_with("ticket expired "), "{refused}");
+    let mut other = ticket;
+    other.ledger.trust_operator = IdentityKey::from_seed([4; 32]).public();
+    let other = other.sign(&IdentityKey::from_seed([2; 32]));
+    let refused = second.enrol(&other).await.unwrap_err().to_string();
+    assert!(
+        refused.starts_with("ticket names another trust operator"),
+        "{refused}"
+    );
+
+    let cancelled = net
+        .broker
+        .cancel("another", warifu_consensus::agree::LoginId([0; 16]))
+        .await;
+    assert_eq!(cancelled, Err(DeskError::UnknownLogin));
+    let account = Sub([9; 16]);
+    let unknown = net.begin(account, Kind::Login).await;
+    assert_eq!(
+        unknown.map(drop),
+        Err(DeskError::UnknownAccount { account })
+    );
+    first.stop().await;
+    second.stop().await;
+    net.broker.stop().await;
+    net.trust_operator.stop().await;
 }

@@ -50,6 +50,15 @@ pub(super) const MAX_TRIES: u8 = 3;
 const RETRY_FIRST_MS: u64 = 1_000;
 const RETRY_MAX_MS: u64 = 16_000;
 
+/// A login service's challenge that a sealed block used up.
+#[derive(Debug, Clone)]
+pub(super) struct Challenge {
+    pub(super) aud: String,
+    pub(super) kind: Kind,
+    pub(super) nonce: String,
+    pub(super) height: u64,
+}
+
 /// What the broker's records fold to.
 #[derive(Debug, Clone)]
 pub(super) struct Ledgered {
@@ -62,8 +71,8 @@ pub(super) struct Ledgered {
     /// This broker is a restored copy until a `restored` block made after this time is sealed.
     pub(super) restored: Option<Time>,
     pub(super) conflict: bool,
-    /// Challenges of the last admits: each is good for one (rule 6).
-    pub(super) challenges: VecDeque<(String, u64)>,
+    /// Challenges of the last admits, by relying party and kind: each is good for one (rule 6).
+    pub(super) challenges: VecDeque<Challenge>,
 }
 
 impl Ledgered {
@@ -118,7 +127,12 @@ impl Ledgered {
         }
         self.base.adopt(sealed)?;
         if c.kind.is_asked() {
-            self.challenges.push_back((c.nonce.clone(), c.height));
+            self.challenges.push_back(Challenge {
+                aud: c.aud.clone(),
+                kind: c.kind,
+                nonce: c.nonce.clone(),
+                height: c.height,
+            });
             if self.challenges.len() > REMEMBERED_CHALLENGES {
                 self.challenges.pop_front();
             }

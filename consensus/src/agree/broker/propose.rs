@@ -76,8 +76,14 @@ impl Broker {
             .validate()
             .map_err(|e| Refusal::Rule(e.to_string()))?;
         Claims::check_texts(&begin.aud, &begin.nonce).map_err(|e| Refusal::Rule(e.to_string()))?;
-        if let Some((_, height)) = s.challenges.iter().find(|(n, _)| *n == begin.nonce) {
-            return Err(Refusal::Replayed { height: *height });
+        let used = s
+            .challenges
+            .iter()
+            .find(|c| c.nonce == begin.nonce && c.aud == begin.aud && c.kind == begin.kind);
+        if let Some(used) = used {
+            return Err(Refusal::Replayed {
+                height: used.height,
+            });
         }
         if !self.is_up(Role::TrustOperator) {
             return Err(Refusal::TrustOperatorDown);
