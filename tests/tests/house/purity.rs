@@ -118,6 +118,7 @@ fn unsafe_is_nowhere() {
     let tests = [
         "client-sdk/tests",
         "consensus/tests",
+        "examples/tests",
         "node/tests",
         "tests/tests",
     ];
