@@ -16,6 +16,7 @@ mod device;
 mod pace;
 mod package;
 mod trust_operator;
+mod turn;
 mod types;
 mod words;
 

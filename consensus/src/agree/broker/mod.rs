@@ -7,9 +7,11 @@
 //! with the trust operator in this session (rule 8). What it signs next is decided in one place,
 //! `pursue`.
 
+mod ledgered;
 mod propose;
 mod restrict;
 mod sync;
+mod timing;
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -31,12 +33,14 @@ use super::{
     base::{Base, Founding},
     pace::Pace,
     package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
+    turn::Turn,
     types::{
         Begin, BrokerLock, Event, Fault, HeldWord, Input, LoginId, Outcome, Output, Record,
         Refusal, RestrictLock,
     },
     words::Words,
 };
+use ledgered::Ledgered;
 
 /// Unsuccessful proposals per account in [`PACE_WINDOW_S`] before `begin` is refused (rule 10).
 pub(super) const PACE_LIMIT: u32 = 20;
@@ -47,107 +51,11 @@ pub(super) const PACE_WINDOW_S: u64 = 600;
 pub(super) const ASKED_LIMIT: u32 = 30;
 /// The window of [`ASKED_LIMIT`] in seconds.
 pub(super) const ASKED_WINDOW_S: u64 = 600;
-/// Challenges of earlier admits that `begin` refuses to take again.
-const REMEMBERED_CHALLENGES: usize = 256;
 /// Fresh nonces for one block, at most (rule 7).
 pub(super) const MAX_TRIES: u8 = 3;
 
 const RETRY_FIRST_MS: u64 = 1_000;
 const RETRY_MAX_MS: u64 = 16_000;
-
-/// A login service's challenge that a sealed block used up.
-#[derive(Debug, Clone)]
-pub(super) struct Challenge {
-    pub(super) aud: String,
-    pub(super) kind: Kind,
-    pub(super) nonce: String,
-    pub(super) height: u64,
-}
-
-/// What the broker's records fold to.
-#[derive(Debug, Clone)]
-pub(super) struct Ledgered {
-    pub(super) base: Base,
-    pub(super) lock: Option<BrokerLock>,
-    pub(super) restrict: Option<RestrictLock>,
-    pub(super) words: Words,
-    /// A freeze is wanted above this height (rule 4).
-    pub(super) freeze_above: Option<u64>,
-    /// This broker is a restored copy until a `restored` block made after this time is sealed.
-    pub(super) restored: Option<Time>,
-    pub(super) conflict: bool,
-    /// Challenges of the last admits, by relying party and kind: each is good for one (rule 6).
-    pub(super) challenges: VecDeque<Challenge>,
-}
-
-impl Ledgered {
-    fn apply(&mut self, record: &Record) -> Result<(), String> {
-        match record {
-            Record::Founding(_) => return Err("second founding record, expected one".into()),
-            Record::Sealed(sealed) => self.apply_sealed(sealed)?,
-            Record::BrokerLock(lock) => self.lock = Some((**lock).clone()),
-            Record::RestrictLock(lock) => self.restrict = Some((**lock).clone()),
-            Record::Word(held) => self.words.add((**held).clone()),
-            Record::FreezeWanted { above } => {
-                self.freeze_above = Some(self.freeze_above.map_or(*above, |a| a.max(*above)));
-            }
-            Record::BrokerRestored { until } => self.restored = Some(*until),
-            Record::Conflict(_) => self.conflict = true,
-            Record::Dead => {
-                if let Base::Founding(f) = &self.base {
-                    self.base = Base::Dead(f.clone());
-                }
-            }
-            Record::DeviceLock(_)
-            | Record::DeviceRestored { .. }
-            | Record::Body { .. }
-            | Record::FrozenAt { .. }
-            | Record::Acked(_) => return Err("record of another party's journal".into()),
-        }
-        Ok(())
-    }
-
-    fn apply_sealed(&mut self, sealed: &Sealed) -> Result<(), String> {
-        let c = sealed.block.claims();
-        let own_restrict = self
-            .restrict
-            .as_ref()
-            .is_some_and(|r| r.block.hash() == sealed.block.hash());
-        if own_restrict && c.kind == Kind::Restored {
-            self.restored = None;
-        }
-        if c.kind == Kind::Freeze && self.freeze_above.is_some_and(|above| c.height > above) {
-            self.freeze_above = None;
-        }
-        // Rule 4: a freeze that the sealed block displaced stays pending.
-        if !own_restrict
-            && self
-                .restrict
-                .as_ref()
-                .is_some_and(|r| r.block.claims().kind == Kind::Freeze)
-            && self.freeze_above.is_none()
-            && c.kind != Kind::Freeze
-        {
-            self.freeze_above = Some(c.height.saturating_sub(1));
-        }
-        self.base.adopt(sealed)?;
-        if c.kind.is_asked() {
-            self.challenges.push_back(Challenge {
-                aud: c.aud.clone(),
-                kind: c.kind,
-                nonce: c.nonce.clone(),
-                height: c.height,
-            });
-            if self.challenges.len() > REMEMBERED_CHALLENGES {
-                self.challenges.pop_front();
-            }
-        }
-        self.words.sealed(sealed);
-        self.lock = None;
-        self.restrict = None;
-        Ok(())
-    }
-}
 
 /// One attempt at a signature: a FROST package lives in RAM and is used once (rule 7).
 #[derive(Debug)]
@@ -202,7 +110,7 @@ pub struct Broker {
     pub(super) key: Arc<IdentityKey>,
     pub(super) share: Option<KeyShare>,
     pub(super) content_key: Option<ContentKey>,
-    pub(super) state: Ledgered,
+    state: Ledgered,
     pub(super) work: Option<Work>,
     pub(super) queued: Option<Queued>,
     /// The block that the device is locked on and this broker never was (rule 5).
@@ -217,22 +125,6 @@ pub struct Broker {
     pub(super) asked: Pace,
     /// When to ask again for an overdue genesis.
     pub(super) genesis_ask_at: Option<Time>,
-}
-
-/// The outputs being collected, and the moment.
-pub(super) struct Turn<'e, E: Entropy> {
-    pub(super) now: Time,
-    pub(super) out: Vec<Output>,
-    pub(super) entropy: &'e mut E,
-}
-
-impl<E: Entropy> Turn<'_, E> {
-    pub(super) fn send(&mut self, to: Role, agree: Agree) {
-        self.out.push(Output::Send { to, agree });
-    }
-    pub(super) fn tell(&mut self, event: Event) {
-        self.out.push(Output::Tell(event));
-    }
 }
 
 impl Broker {
@@ -553,83 +445,6 @@ impl Broker {
                 expected: "a party that may send it to a broker".into(),
             }),
         }
-    }
-
-    fn tick<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
-        let now = turn.now;
-        // Drops what left the window, so that its deadline is no deadline any more.
-        self.asked.found(now);
-        if let Some(queued) = &self.queued
-            && now >= Time::from_seconds(queued.exp)
-        {
-            let login = queued.begin.login;
-            self.queued = None;
-            turn.tell(Event::Ended {
-                login,
-                outcome: Outcome::Expired,
-            });
-        }
-        if self.state.lock.is_none()
-            && let Some(work) = &self.work
-            && now >= Time::from_seconds(work.block.claims().exp)
-        {
-            self.end_unlocked(Outcome::Expired, Reason::Expired, turn);
-        }
-        // The trust operator's clock may be behind: ask until it answers, sealed or dead.
-        if self.genesis_due().is_some_and(|due| now >= due) {
-            self.genesis_ask_at = Some(Time(now.0.saturating_add(RETRY_MAX_MS)));
-            turn.send(
-                Role::TrustOperator,
-                Agree::HeadIs {
-                    head: None,
-                    vote: None,
-                    ask: true,
-                    notice: false,
-                },
-            );
-        }
-        if self.retry_at.is_some_and(|t| now >= t) {
-            self.retry_at = None;
-            self.retry(turn);
-        }
-    }
-
-    /// Repeats what is owed an answer (rule 7: every handler is idempotent).
-    fn retry<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
-        if !self.is_up(Role::TrustOperator) {
-            return;
-        }
-        if !self.compared {
-            self.ask_head(turn);
-        } else if self.state.restrict.is_some() {
-            self.send_restrict(turn);
-        } else if let Some(work) = &self.work {
-            match &work.round {
-                Round::Preparing => {
-                    let block = work.block.clone();
-                    turn.send(Role::TrustOperator, Agree::Prepare { block });
-                }
-                Round::Endorsed(message) => {
-                    let message = (**message).clone();
-                    turn.send(Role::TrustOperator, message);
-                }
-                Round::Proposed(_) => self.repeat_propose(turn),
-                Round::Failed => return,
-            }
-        } else {
-            return;
-        }
-        self.schedule_retry(turn);
-    }
-
-    pub(super) fn schedule_retry<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
-        self.retry_at = Some(Time(turn.now.0.saturating_add(self.retry_ms)));
-        self.retry_ms = self.retry_ms.saturating_mul(2).min(RETRY_MAX_MS);
-    }
-
-    pub(super) fn first_retry<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
-        self.retry_ms = RETRY_FIRST_MS;
-        self.schedule_retry(turn);
     }
 
     fn committed<E: Entropy>(

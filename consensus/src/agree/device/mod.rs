@@ -1,0 +1,370 @@
+//! The device's machine: it checks, shows, asks the customer, locks, assents, and may always say
+//! no.
+//!
+//! It assents to at most one admit block per height, ever, unless it was restored (rules 1, 8);
+//! its lock is durable before its share leaves. It never assents before the customer typed the
+//! page's number and the broker's match arrived (rule 10); a genesis is the exception, where the
+//! six digits stand for the number.
+
+mod assent;
+mod refusing;
+mod sync;
+
+use std::sync::Arc;
+
+use crate::{
+    block::{Block, Class, Kind, Sealed},
+    body::{self, Body, ContentKey, Salt, SealedBody},
+    chain::Head,
+    encoding::Hash,
+    party::Role,
+    random::Entropy,
+    share::{self, KeyShare},
+    signature::IdentityKey,
+    time::{Time, check_times},
+    vote::{Statement, Verb, Vote, Word},
+    wire::{Agree, Reason, SaltBytes, SignedCommitment},
+};
+
+use super::{
+    base::{Base, Founding},
+    broker::{MAX_TRIES, after_grace},
+    package::{Signing, package_hash, package_of, verify_commitment},
+    turn::Turn,
+    types::{Event, Fault, HeldWord, Input, Output, Prompt, Record, Refusal},
+    words::Words,
+};
+
+/// How often an unanswered word, or a stale lock, is told again, in milliseconds.
+const REPEAT_MS: u64 = 5_000;
+
+struct Ledgered {
+    base: Base,
+    lock: Option<Block>,
+    words: Words,
+    restored_at: Option<Time>,
+    conflict: bool,
+}
+
+impl Ledgered {
+    fn apply(&mut self, record: &Record) -> Result<(), String> {
+        match record {
+            Record::Sealed(sealed) => {
+                let c = sealed.block.claims();
+                if c.kind == Kind::Restored
+                    && self.restored_at.is_some_and(|at| {
+                        c.iat.saturating_add(crate::time::MAX_AHEAD_S) >= at.seconds()
+                    })
+                {
+                    self.restored_at = None;
+                }
+                self.base.adopt(sealed)?;
+                self.words.sealed(sealed);
+                // Rule 5: any valid block at that height releases the lock.
+                self.lock = None;
+            }
+            Record::DeviceLock(block) => self.lock = Some(block.clone()),
+            Record::Word(held) => self.words.add((**held).clone()),
+            Record::DeviceRestored { at } => self.restored_at = Some(*at),
+            Record::Conflict(_) => self.conflict = true,
+            Record::Body { .. } => {}
+            Record::Dead => {
+                if let Base::Founding(f) = &self.base {
+                    self.base = Base::Dead(f.clone());
+                }
+            }
+            _ => return Err("record of another party's journal".into()),
+        }
+        Ok(())
+    }
+}
+
+/// The proposal in front of the customer.
+struct Open {
+    block: Block,
+    body: Option<SealedBody>,
+    salt: Option<SaltBytes>,
+    commitments: [SignedCommitment; 2],
+    number: Option<u8>,
+}
+
+/// The package last answered, and how often this block was (rule 7).
+struct Answered {
+    hash: Hash,
+    commitments: [SignedCommitment; 2],
+    assent: Agree,
+    tries: u8,
+}
+
+/// The device's machine for one account. See the module.
+pub struct Device {
+    key: Arc<IdentityKey>,
+    share: Option<KeyShare>,
+    content_key: ContentKey,
+    state: Ledgered,
+    open: Option<Open>,
+    answered: Option<Answered>,
+    repeat_at: Option<Time>,
+}
+
+impl Device {
+    /// A machine from its records; the first is the founding.
+    ///
+    /// # Errors
+    /// Text naming the record that doesn't fit.
+    pub fn recover(
+        records: impl IntoIterator<Item = Record>,
+        key: Arc<IdentityKey>,
+        share: Option<KeyShare>,
+        content_key: ContentKey,
+    ) -> Result<Self, String> {
+        let mut records = records.into_iter();
+        let founding: Box<Founding> = match records.next() {
+            Some(Record::Founding(f)) => f,
+            _ => return Err("first record is no founding, expected one".into()),
+        };
+        founding.check()?;
+        let mut device = Self {
+            key,
+            share,
+            content_key,
+            state: Ledgered {
+                base: Base::Founding(founding),
+                lock: None,
+                words: Words::default(),
+                restored_at: None,
+                conflict: false,
+            },
+            open: None,
+            answered: None,
+            repeat_at: None,
+        };
+        for record in records {
+            device.state.apply(&record)?;
+        }
+        Ok(device)
+    }
+
+    /// What the account stands on.
+    #[must_use]
+    pub fn base(&self) -> &Base {
+        &self.state.base
+    }
+
+    /// The proposal in front of the customer, by hash.
+    #[must_use]
+    pub fn open_hash(&self) -> Option<Hash> {
+        self.open.as_ref().map(|o| o.block.hash())
+    }
+
+    /// Whether the device must dial the trust operator: a word or a stale lock stands, or the
+    /// genesis is overdue (rules 8, 10).
+    #[must_use]
+    pub fn needs_trust_operator(&self, now: Time) -> bool {
+        let stale = self
+            .state
+            .lock
+            .as_ref()
+            .is_some_and(|l| now >= after_grace(l.claims().exp));
+        let overdue = self
+            .state
+            .base
+            .founding()
+            .is_some_and(|f| now >= f.deadline);
+        stale || overdue || !self.state.words.is_empty()
+    }
+
+    /// When to call with [`Input::Tick`], if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let open = self
+            .open
+            .as_ref()
+            .map(|o| Time::from_seconds(o.block.claims().exp));
+        let lock = match self.repeat_at {
+            Some(_) => None,
+            None => self
+                .state
+                .lock
+                .as_ref()
+                .map(|l| after_grace(l.claims().exp)),
+        };
+        let founding = match self.repeat_at {
+            Some(_) => None,
+            None => self.state.base.founding().map(|f| f.deadline),
+        };
+        [open, lock, founding, self.repeat_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Moves the machine. Perform the outputs in order.
+    pub fn handle<E: Entropy>(&mut self, now: Time, input: Input, entropy: &mut E) -> Vec<Output> {
+        let mut turn = Turn {
+            now,
+            out: Vec::new(),
+            entropy,
+        };
+        match input {
+            Input::Message { from, agree } => {
+                if let Err(refusal) = self.message(from, agree, &mut turn) {
+                    turn.tell(Event::Rejected { from, refusal });
+                }
+            }
+            Input::LineUp(role) => self.line_up(role, &mut turn),
+            Input::Tick => self.tick(&mut turn),
+            Input::Approve { hash, number } => self.approve(hash, number, &mut turn),
+            Input::Deny { hash, not_me } => self.deny(hash, not_me, &mut turn),
+            Input::FreezeByCustomer => self.freeze(&mut turn),
+            _ => {}
+        }
+        turn.out
+    }
+
+    fn store<E: Entropy>(&mut self, record: Record, turn: &mut Turn<'_, E>) {
+        if let Err(what) = self.state.apply(&record) {
+            turn.tell(Event::Fault(Fault {
+                culprit: Role::Device,
+                what,
+            }));
+            return;
+        }
+        turn.out.push(Output::Store(record));
+    }
+
+    fn line_up<E: Entropy>(&mut self, role: Role, turn: &mut Turn<'_, E>) {
+        self.renew_freeze(turn);
+        self.say_head(role, turn);
+        self.repeat_words(role, turn);
+    }
+
+    fn tick<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
+        let now = turn.now;
+        if let Some(open) = self
+            .open
+            .take_if(|o| now >= Time::from_seconds(o.block.claims().exp))
+        {
+            let hash = open.block.hash();
+            turn.tell(Event::PromptGone {
+                hash,
+                reason: Some(Reason::Expired),
+            });
+        }
+        if self.needs_trust_operator(now) && self.repeat_at.is_none_or(|t| now >= t) {
+            for role in [Role::Broker, Role::TrustOperator] {
+                self.say_head(role, turn);
+                self.repeat_words(role, turn);
+            }
+            self.repeat_at = Some(Time(now.0.saturating_add(REPEAT_MS)));
+        } else if !self.needs_trust_operator(now) {
+            self.repeat_at = None;
+        }
+    }
+
+    fn message<E: Entropy>(
+        &mut self,
+        from: Role,
+        agree: Agree,
+        turn: &mut Turn<'_, E>,
+    ) -> Result<(), Refusal> {
+        let name = agree.name();
+        let unfit = |reason: String| Refusal::Unfit {
+            message: name.into(),
+            reason,
+        };
+        if self.state.conflict {
+            return Err(Refusal::Conflict);
+        }
+        match (from, agree) {
+            (
+                Role::Broker,
+                Agree::Propose {
+                    block,
+                    body,
+                    salt,
+                    commitments,
+                },
+            ) => self
+                .propose(block, body, salt, commitments, turn)
+                .map_err(unfit),
+            (Role::Broker, Agree::Match { hash }) => self.matched(hash, turn).map_err(unfit),
+            (Role::Broker, Agree::Refused { hash, reason }) => {
+                if self.open.take_if(|o| o.block.hash() == hash).is_some() {
+                    turn.tell(Event::PromptGone {
+                        hash,
+                        reason: Some(reason),
+                    });
+                }
+                Ok(())
+            }
+            (_, Agree::Blocks { sealed }) => {
+                let several = sealed.len() > 1;
+                for block in sealed {
+                    self.adopt(block, from, turn).map_err(unfit)?;
+                }
+                if several {
+                    // A frame holds only so many: ask on until nothing comes.
+                    let height = self.state.base.next_height();
+                    turn.send(from, Agree::BlocksFrom { height });
+                }
+                Ok(())
+            }
+            (_, Agree::BlocksFrom { height }) => {
+                if let Some(head) = self.state.base.head().filter(|h| height <= h.height) {
+                    turn.out.push(Output::SendBlocks {
+                        to: from,
+                        from: height,
+                        until: head.height,
+                    });
+                }
+                Ok(())
+            }
+            (
+                _,
+                Agree::HeadIs {
+                    head, vote, ask, ..
+                },
+            ) => self
+                .head_is(from, head, vote.as_ref(), ask, turn)
+                .map_err(unfit),
+            (Role::TrustOperator, Agree::GenesisDead) => {
+                if matches!(self.state.base, Base::Founding(_)) {
+                    self.store(Record::Dead, turn);
+                    self.open = None;
+                    turn.out.push(Output::ForgetShare);
+                    turn.tell(Event::Dead);
+                }
+                Ok(())
+            }
+            (_, _) => Err(Refusal::WrongParty {
+                message: name.into(),
+                found: from,
+                expected: "a party that may send it to a device".into(),
+            }),
+        }
+    }
+
+    /// Rule 2, and what this device said or lost itself.
+    fn own_eyes(&self, block: &Block, now: Time) -> Result<(), Reason> {
+        let c = block.claims();
+        if c.kind.class() != Class::Admit {
+            return Err(Reason::Rule(format!(
+                "kind `{}` is no admit",
+                c.kind.name()
+            )));
+        }
+        self.state.base.check(block).map_err(Reason::Rule)?;
+        check_times(now, c.iat, c.exp).map_err(|e| Reason::Clock(e.to_string()))?;
+        if self.state.restored_at.is_some() {
+            return Err(Reason::Restored);
+        }
+        if self.state.words.denies(&block.hash()).is_some() {
+            return Err(Reason::Denied);
+        }
+        if self.state.words.freeze().is_some() {
+            return Err(Reason::FreezeWanted);
+        }
+        Ok(())
+    }
+}

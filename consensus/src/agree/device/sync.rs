@@ -1,0 +1,111 @@
+//! Heads, and sealed blocks that release the lock (rules 5, 8).
+
+use super::*;
+
+impl Device {
+    pub(super) fn say_head<E: Entropy>(&self, to: Role, turn: &mut Turn<'_, E>) {
+        let head = self.state.base.head();
+        let vote = head.map(|h| {
+            let sub = self.state.base.sub();
+            Signing {
+                key: &self.key,
+                role: Role::Device,
+                sub,
+                block: h.hash,
+            }
+            .vote(Verb::Head)
+        });
+        let notice = self.state.restored_at.is_some();
+        turn.send(
+            to,
+            Agree::HeadIs {
+                head,
+                vote,
+                ask: true,
+                notice,
+            },
+        );
+    }
+
+    pub(super) fn head_is<E: Entropy>(
+        &mut self,
+        from: Role,
+        head: Option<Head>,
+        vote: Option<&Vote>,
+        ask: bool,
+        turn: &mut Turn<'_, E>,
+    ) -> Result<(), String> {
+        if let Some(head) = head {
+            let vote = vote.ok_or("head without its vote")?;
+            let sub = self.state.base.sub();
+            let statement = Statement {
+                verb: Verb::Head,
+                role: from,
+                sub,
+                hash: head.hash,
+            };
+            vote.verify(&statement, self.state.base.parties().key(from))
+                .map_err(|e| e.to_string())?;
+        }
+        let theirs = head.map_or(0, |h| h.height.saturating_add(1));
+        let ours = self.state.base.next_height();
+        if ask {
+            self.say_head(from, turn);
+        }
+        if theirs > ours {
+            turn.send(from, Agree::BlocksFrom { height: ours });
+        }
+        Ok(())
+    }
+
+    pub(super) fn adopt<E: Entropy>(
+        &mut self,
+        sealed: Sealed,
+        from: Role,
+        turn: &mut Turn<'_, E>,
+    ) -> Result<(), String> {
+        let c = sealed.block.claims();
+        let (hash, height, kind) = (sealed.block.hash(), c.height, c.kind);
+        let next = self.state.base.next_height();
+        if height < next {
+            if let Some(head) = self.state.base.head()
+                && head.height == height
+                && head.hash != hash
+            {
+                self.state.base.verify_rival(&sealed)?;
+                let what = format!("sealed block {hash} at height {height} beside another");
+                self.store(Record::Conflict(Box::new(sealed)), turn);
+                // Whoever brought it: without the trust operator no pair of sealed blocks exists.
+                turn.tell(Event::Fault(Fault {
+                    culprit: Role::TrustOperator,
+                    what,
+                }));
+            }
+            return Ok(());
+        }
+        if height > next {
+            turn.send(from, Agree::BlocksFrom { height: next });
+            return Ok(());
+        }
+        self.state.base.verify(&sealed)?;
+        let held = self.state.lock.as_ref().is_some_and(|l| l.hash() == hash);
+        if kind.class() == Class::Admit && kind != Kind::Genesis && !held {
+            // Rule 8: an admit that this copy holds no lock for: another copy of it signed.
+            self.store(Record::DeviceRestored { at: turn.now }, turn);
+        }
+        self.store(Record::Sealed(Box::new(sealed.clone())), turn);
+        if let Some(open) = self.open.take_if(|o| o.block.claims().height <= height) {
+            let hash = open.block.hash();
+            turn.tell(Event::PromptGone { hash, reason: None });
+        }
+        turn.tell(Event::Sealed(Box::new(sealed)));
+        self.renew_freeze(turn);
+        if self.state.restored_at.is_some() && kind != Kind::Restored {
+            self.say_head(Role::Broker, turn);
+        }
+        if self.state.words.is_empty() && self.state.lock.is_none() {
+            self.repeat_at = None;
+        }
+        Ok(())
+    }
+}

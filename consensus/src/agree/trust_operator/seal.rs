@@ -1,0 +1,232 @@
+//! From a proposal to the sealed block: own checks, own share, aggregate, commit point.
+
+use super::*;
+
+impl TrustOperator {
+    /// Rule 2, and what the device's words and this party's own policy add.
+    pub(super) fn own_eyes(&self, block: &Block, now: Time) -> Result<(), Reason> {
+        let c = block.claims();
+        if c.kind.class() != Class::Admit {
+            return Err(Reason::Rule(format!(
+                "kind `{}` is no admit",
+                c.kind.name()
+            )));
+        }
+        self.state.base.check(block).map_err(Reason::Rule)?;
+        check_times(now, c.iat, c.exp).map_err(|e| Reason::Clock(e.to_string()))?;
+        if self.state.words.denies(&block.hash()).is_some() {
+            return Err(Reason::Denied);
+        }
+        if self.state.words.freeze().is_some() {
+            return Err(Reason::FreezeWanted);
+        }
+        if c.kind == Kind::Genesis
+            && self
+                .state
+                .base
+                .founding()
+                .is_some_and(|f| now >= f.deadline)
+        {
+            return Err(Reason::Dead);
+        }
+        if c.kind == Kind::Unfreeze
+            && let Some(at) = self.state.frozen_at
+        {
+            let from = at.saturating_add(self.options.unfreeze_delay_s);
+            if now.seconds() < from {
+                let wait_s = from.saturating_sub(now.seconds());
+                return Err(Reason::UnfreezeDelay { wait_s });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn prepare<E: Entropy>(&mut self, block: &Block, turn: &mut Turn<'_, E>) {
+        if self.answered(block, turn) {
+            return;
+        }
+        let hash = block.hash();
+        if let Some(open) = self.open.as_ref().filter(|o| o.hash == hash)
+            && turn.now < Time::from_seconds(open.exp)
+        {
+            let commitment = open.commitment.clone();
+            turn.send(Role::Broker, Agree::Committed { hash, commitment });
+            return;
+        }
+        if let Err(reason) = self.own_eyes(block, turn.now) {
+            self.refuse(hash, reason, turn);
+            return;
+        }
+        if self.pace.is_full(turn.now) {
+            let (limit, window_s) = (self.pace.limit(), self.pace.window_s());
+            self.refuse(hash, Reason::Pace { limit, window_s }, turn);
+            return;
+        }
+        self.pace.mark(turn.now);
+        self.commit(block, turn);
+    }
+
+    pub(super) fn commit<E: Entropy>(&mut self, block: &Block, turn: &mut Turn<'_, E>) {
+        let hash = block.hash();
+        let Some(share) = &self.share else {
+            let reason = Reason::Rule("this trust operator holds no share of the account".into());
+            self.refuse(hash, reason, turn);
+            return;
+        };
+        let (nonces, commitment) = share::commit(share, hash.0, turn.entropy);
+        let sub = self.state.base.sub();
+        let signing = Signing {
+            key: &self.key,
+            role: Role::TrustOperator,
+            sub,
+            block: hash,
+        };
+        let commitment = signing.commitment(commitment);
+        let exp = block.claims().exp;
+        self.open = Some(Open {
+            hash,
+            nonces,
+            commitment: commitment.clone(),
+            exp,
+        });
+        turn.send(Role::Broker, Agree::Committed { hash, commitment });
+    }
+
+    pub(super) fn endorse<E: Entropy>(
+        &mut self,
+        e: &Endorsement<'_>,
+        turn: &mut Turn<'_, E>,
+    ) -> Result<(), String> {
+        if self.answered(e.block, turn) {
+            return Ok(());
+        }
+        let hash = e.block.hash();
+        if let Err(reason) = self.own_eyes(e.block, turn.now) {
+            self.refuse(hash, reason, turn);
+            return Ok(());
+        }
+        let Some(open) = self.open.take_if(|o| o.hash == hash) else {
+            // The nonce is lost (restart, newer Prepare): another package, same block (rule 7).
+            self.commit(e.block, turn);
+            return Ok(());
+        };
+        let [_, _, own] = e.package;
+        if *own != open.commitment {
+            // An older package of this block: the nonce of the newer one stays unused.
+            let commitment = open.commitment.clone();
+            self.open = Some(open);
+            turn.send(Role::Broker, Agree::Committed { hash, commitment });
+            return Ok(());
+        }
+        // From here on the nonce is consumed, whatever comes (rule 7).
+        match self.seal_signature(e, open) {
+            Ok((proof, votes)) => {
+                let sealed = Sealed {
+                    block: e.block.clone(),
+                    proof,
+                    votes,
+                };
+                self.commit_sealed(sealed, turn)
+            }
+            Err(fault) => {
+                let reason = Reason::Fault {
+                    culprit: fault.culprit,
+                };
+                turn.tell(Event::Fault(fault));
+                self.refuse(hash, reason, turn);
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks every vote, adds its own share, aggregates, verifies (rules 3, 9).
+    pub(super) fn seal_signature(
+        &self,
+        e: &Endorsement<'_>,
+        open: Open,
+    ) -> Result<(Proof, Votes), Fault> {
+        let blame = |culprit: Role| move |what: String| Fault { culprit, what };
+        let (parties, sub) = (self.state.base.parties(), self.state.base.sub());
+        let (hash, broker) = (e.block.hash(), Role::Broker);
+        let [device_commitment, broker_commitment, _] = e.package;
+        let [device_share, broker_share] = e.shares;
+        // What the broker forwards must carry its owner's vote; without one the broker is at
+        // fault, never the owner.
+        verify_vote(parties, broker, Verb::Endorse, sub, hash, &e.endorse)
+            .map_err(blame(broker))?;
+        verify_vote(parties, Role::Device, Verb::Assent, sub, hash, &e.assent)
+            .map_err(blame(broker))?;
+        verify_commitment(parties, Role::Device, sub, hash, device_commitment)
+            .map_err(blame(broker))?;
+        verify_commitment(parties, broker, sub, hash, broker_commitment).map_err(blame(broker))?;
+        let package = package_of(e.package);
+        let package_hash = package_hash(&package);
+        verify_share(parties, Role::Device, sub, hash, package_hash, device_share)
+            .map_err(blame(broker))?;
+        verify_share(parties, broker, sub, hash, package_hash, broker_share)
+            .map_err(blame(broker))?;
+
+        let own_fault = |what: String| Fault {
+            culprit: Role::TrustOperator,
+            what,
+        };
+        let key_share = self
+            .share
+            .as_ref()
+            .ok_or_else(|| own_fault("no key share".into()))?;
+        let message = e.block.input().as_bytes();
+        let own = share::sign(key_share, open.nonces, message, &hash.0, &package)
+            .map_err(|e| own_fault(e.to_string()))?;
+        let shares = [device_share.share, broker_share.share, own];
+        let signature = share::aggregate(key_share.public_keys(), &package, message, &shares)
+            .map_err(|e| match e {
+                AggregateError::Culprits { roles } => Fault {
+                    culprit: roles.first().copied().unwrap_or(Role::TrustOperator),
+                    what: format!("signature share for block {hash} does not verify"),
+                },
+                other => own_fault(other.to_string()),
+            })?;
+        let proof = Proof::Account(signature);
+        let signing = Signing {
+            key: &self.key,
+            role: Role::TrustOperator,
+            sub,
+            block: hash,
+        };
+        let seal = signing.vote(Verb::Seal);
+        let (assent, endorse) = (e.assent, e.endorse);
+        let votes = match &self.state.base {
+            Base::Founding(f) => Votes::Genesis {
+                assent,
+                endorse,
+                seal,
+                transcript: f.votes,
+            },
+            _ => Votes::Admit {
+                assent,
+                endorse,
+                seal,
+            },
+        };
+        Ok((proof, votes))
+    }
+
+    /// The commit point (rule 3): verify as a stranger would, make durable, only then answer.
+    pub(super) fn commit_sealed<E: Entropy>(
+        &mut self,
+        sealed: Sealed,
+        turn: &mut Turn<'_, E>,
+    ) -> Result<(), String> {
+        self.state.base.verify(&sealed)?;
+        self.open = None;
+        self.store_sealed(&sealed, turn);
+        turn.send(
+            Role::Broker,
+            Agree::Blocks {
+                sealed: vec![sealed.clone()],
+            },
+        );
+        turn.tell(Event::Sealed(Box::new(sealed)));
+        Ok(())
+    }
+}
