@@ -11,7 +11,7 @@ use warifu_consensus::time::GRACE_S;
 
 use super::api::{
     AccountAnswer, Asked, BeginLogin, BeginUnfreeze, Confirm, DEFAULT_PAGE, EnrolmentAnswer,
-    EnrolmentOpened, FreezeAnswer, HistoryAnswer, LastLoginAnswer, LoginAnswer, LoginBegun,
+    EnrolmentOpened, FreezeAnswer, HistoryAnswer, Jwk, LastLoginAnswer, LoginAnswer, LoginBegun,
     MAX_WAIT_S, OpenEnrolment, Shown,
 };
 use super::clock::{Clock, system_clock};
@@ -271,14 +271,25 @@ impl<P: PinStore> LoginService<P> {
         self.enrolled(customer, session, answer)
     }
 
-    /// The account as the broker tells it. Unproven: for display.
+    /// The account as the broker tells it. Status and head are unproven: for display.
     ///
     /// # Errors
-    /// [`LoginServiceError`].
+    /// [`LoginServiceError`]; [`LoginServiceError::Answer`] when the account or its key is another
+    /// than the pinned one.
     pub async fn account(&self, pin: Pin) -> Result<AccountAnswer, LoginServiceError> {
         let account = pin.account.to_string();
         let path = ["accounts", account.as_str()];
-        self.http.get(&path, &[], NO_WAIT).await
+        let answer: AccountAnswer = self.http.get(&path, &[], NO_WAIT).await?;
+        let pinned = Jwk::of(&pin.account_key);
+        if answer.account != pin.account || answer.jwk != pinned {
+            return Err(LoginServiceError::Answer {
+                what: format!(
+                    "account {} has key {}, expected the pinned account {} and key {}",
+                    answer.account, answer.jwk.x, pin.account, pinned.x
+                ),
+            });
+        }
+        Ok(answer)
     }
 
     /// A page of the account's history, newest first, below height `before` (from the head when

@@ -57,6 +57,11 @@ pub enum KeeperError {
         /// The account.
         sub: Sub,
     },
+    /// The vault holds secrets, the journal beside it nothing: it was lost, or is another's.
+    #[error(
+        "the journal is empty, expected the records of the accounts whose secrets the vault holds: put the journal back, nothing was changed"
+    )]
+    JournalLost,
     /// The operating system gives no randomness.
     #[error("the operating system gives no randomness")]
     Entropy,
@@ -393,6 +398,9 @@ impl<S: Store> Keeper<S> {
     /// # Errors
     /// [`KeeperError`].
     pub async fn forget_orphans(&self) -> Result<usize, KeeperError> {
+        if self.store.streams()?.is_empty() && !self.vault.is_empty() {
+            return Err(KeeperError::JournalLost);
+        }
         let mut forgotten = 0usize;
         for record in self.own()? {
             if let NodeRecord::SharePending { sub } = record

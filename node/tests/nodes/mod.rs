@@ -446,6 +446,38 @@ async fn everything_survives_a_restart_of_all_three() {
     device.stop().await;
     broker.stop().await;
     trust_operator.stop().await;
+    drop(broker);
+
+    // A journal that is gone is no fresh start: the vault beside it says that there was one.
+    let data = dir.path().join("trust-operator");
+    let refused = timeout(PATIENCE, async {
+        loop {
+            let removed = std::fs::remove_dir_all(data.join("journal"));
+            assert!(removed.is_ok() || !data.join("journal").exists());
+            let mut progress = |_, _| {};
+            let options = options(
+                Role::TrustOperator,
+                &ledger,
+                &data,
+                3,
+                Vec::new(),
+                &mut progress,
+            );
+            let policy = TrustOperatorOptions {
+                unfreeze_delay_s: 0,
+            };
+            match TrustOperator::start(options, policy).await {
+                Err(error) if error.to_string().starts_with("the journal is empty") => {
+                    return error;
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Ok(_) => panic!("an empty journal beside a full vault was taken"),
+            }
+        }
+    })
+    .await
+    .expect("the journal's loss is noticed");
+    assert!(refused.to_string().contains("put the journal back"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

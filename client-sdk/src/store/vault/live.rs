@@ -113,6 +113,10 @@ impl Live {
         self.state().keys(stream)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state().secrets.is_empty()
+    }
+
     pub(crate) fn all(&self) -> Vec<(VaultKey, Sealed)> {
         let state = self.state();
         let secrets = state.secrets.iter();

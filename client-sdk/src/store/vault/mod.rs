@@ -158,6 +158,12 @@ impl Vault {
         })
     }
 
+    /// Whether it holds no secret at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shared.file.live.is_empty()
+    }
+
     /// The keys of a stream's secrets, sorted.
     #[must_use]
     pub fn keys(&self, stream: StreamId) -> Vec<VaultKey> {
