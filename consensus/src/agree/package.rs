@@ -150,3 +150,34 @@ pub(super) fn package_of(signed: &[SignedCommitment; 3]) -> Package {
     let [a, b, c] = signed;
     Package::new([a.commitment, b.commitment, c.commitment])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written by the second implementation, `tests/vectors/make.py`.
+    #[test]
+    fn objects_of_votes_7_and_8_match_the_vectors() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/vectors/enrolment.json")).unwrap();
+        let bytes = |text: &serde_json::Value| -> Vec<u8> {
+            let text = text.as_str().unwrap();
+            (0..text.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+                .collect()
+        };
+        let commitment =
+            |at: usize| Commitment::decode(&bytes(&vectors["commitments"][at])).unwrap();
+        let package = Package::new([commitment(0), commitment(1), commitment(2)]);
+        let package = package_hash(&package);
+        assert_eq!(package.0.to_vec(), bytes(&vectors["package"]));
+        let block = Hash(bytes(&vectors["block_hash"]).try_into().unwrap());
+        let sub = Sub([1; 16]);
+        let said = commitment_statement(Role::Device, sub, block, &commitment(0));
+        assert_eq!(said.hash.0.to_vec(), bytes(&vectors["commitment_object"]));
+        let share = SignatureShare::decode(&bytes(&vectors["share"])).unwrap();
+        let said = share_statement(Role::Broker, sub, block, package, &share);
+        assert_eq!(said.hash.0.to_vec(), bytes(&vectors["share_object"]));
+    }
+}

@@ -14,6 +14,9 @@
 mod machine;
 mod ticket;
 
+#[cfg(test)]
+mod vectors;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{

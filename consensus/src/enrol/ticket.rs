@@ -118,7 +118,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    fn statement(&self) -> Statement {
+    pub(super) fn statement(&self) -> Statement {
         let mut fields = Fields::new(Context::Ticket)
             .var(self.ledger.iss.as_bytes())
             .fixed(&self.ledger.broker)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes blocks.json, bodies.json and chain.json: what every signed byte must be.
+"""Writes blocks.json, bodies.json, chain.json and enrolment.json: what every signed byte must be.
 
 A second implementation of docs/protocol.md's bytes, sharing no code with the Rust one: the tests
 compare, so that an accidental change of a signed byte cannot pass. Needs: pip install blake3
@@ -127,6 +127,50 @@ def body(name, content):
             "content_key_hash": derive("content key hash", content_key).hex()}
 
 
+def variable(raw):
+    return len(raw).to_bytes(4, "big") + raw
+
+
+def enrolment():
+    """The objects of votes 7 to 9, 11 and 12, the hello's MAC and the six digits."""
+    session, secret, exp, public = b"\x11" * 32, b"\x22" * 32, 1790000600, bytes(range(32))
+    addresses = ["/ip4/192.0.2.1/tcp/7101"], ["/ip4/192.0.2.2/tcp/7102"]
+    ticket = variable(ISS.encode()) + BROKER.public + TRUST.public + session
+    for several in addresses:
+        ticket += len(several).to_bytes(4, "big")
+        ticket += b"".join(variable(one.encode()) for one in several)
+    ticket = derive("enrolment ticket", ticket + secret + exp.to_bytes(8, "big"))
+    key = derive("enrolment session key", session + bytes([1]) + public)
+    mac_key = derive("ticket mac", secret)
+    mac = blake3.blake3(session + DEVICE.public + public, key=mac_key).digest()
+    packages = [bytes([n]) * 160 for n in (1, 2, 3)]
+    roster = DEVICE.public + BROKER.public + TRUST.public
+    keys = b"".join(bytes([n]) * 32 for n in (4, 5, 6, 7))
+    transcript = derive("enrolment transcript", session + variable(ISS.encode()) + roster
+                        + b"".join(packages) + keys + b"\x08" * 32)
+    digits = int.from_bytes(derive("enrolment digits", transcript)[:8], "big") % 10**6
+    commitments = [DEVICE.public + BROKER.public, BROKER.public + TRUST.public,
+                   TRUST.public + DEVICE.public]
+    package, block_hash = derive("signing package", b"".join(commitments)), seed("object")
+    commitment = derive("commitment vote", block_hash + commitments[0])
+    share = derive("share vote", block_hash + package + b"\x05" * 32)
+
+    def zero(verb, role, digest):
+        return "ed25519:" + b64(KEYS[role].sign(statement(verb, role, bytes(16), digest)))
+
+    return {
+        "session": session.hex(), "secret": secret.hex(), "exp": exp,
+        "broker_addresses": addresses[0], "trust_operator_addresses": addresses[1],
+        "session_public": public.hex(),
+        "ticket": {"hash": ticket.hex(), "vote": zero("ticket", 2, ticket)},
+        "session_key": {"hash": key.hex(), "vote": zero("session-key", 1, key)},
+        "mac": mac.hex(), "transcript": transcript.hex(), "digits": "%06d" % digits,
+        "commitments": [one.hex() for one in commitments], "package": package.hex(),
+        "block_hash": block_hash.hex(), "share": (b"\x05" * 32).hex(),
+        "commitment_object": commitment.hex(), "share_object": share.hex(),
+    }
+
+
 def write(name, content):
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (HERE / name).write_text(text + "\n", encoding="utf-8")
@@ -169,6 +213,7 @@ def main():
                                       {"label": "金額 \"円\" \\", "value": "1,000,000"}],
                           "reference": "本人確認 第12号"}),
     ])
+    write("enrolment.json", enrolment())
     chain, before = [], bytes(32)
 
     def add(kind, word=None, **more):

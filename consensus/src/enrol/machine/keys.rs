@@ -2,6 +2,37 @@
 
 use super::*;
 
+/// What all three vote for (vote 9).
+pub(in crate::enrol) struct Transcript<'a> {
+    pub(in crate::enrol) session: &'a [u8; 32],
+    pub(in crate::enrol) iss: &'a str,
+    pub(in crate::enrol) parties: &'a Parties,
+    /// In role order.
+    pub(in crate::enrol) round1: [&'a [u8; Round1Package::LENGTH]; 3],
+    pub(in crate::enrol) group: &'a [u8; 32],
+    pub(in crate::enrol) verifying_shares: &'a [[u8; 32]; 3],
+    pub(in crate::enrol) content_key: &'a Hash,
+}
+
+impl Transcript<'_> {
+    pub(in crate::enrol) fn hash(&self) -> Hash {
+        let mut fields = Fields::new(Context::Transcript)
+            .fixed(self.session)
+            .var(self.iss.as_bytes())
+            .fixed(&self.parties.device)
+            .fixed(&self.parties.broker)
+            .fixed(&self.parties.trust_operator);
+        for package in self.round1 {
+            fields = fields.fixed(package);
+        }
+        fields = fields.fixed(self.group);
+        for verifying_share in self.verifying_shares {
+            fields = fields.fixed(verifying_share);
+        }
+        fields.fixed(&self.content_key.0).finish()
+    }
+}
+
 impl Enrolment {
     pub(super) fn take_key(&mut self, role: Role, key: &SessionKey) -> Result<(), Trouble> {
         let parties = self.parties();
@@ -206,20 +237,16 @@ impl Enrolment {
             });
         };
         let (parties, keys) = (self.parties(), share.public_keys());
-        let mut fields = Fields::new(Context::Transcript)
-            .fixed(&self.session)
-            .var(self.ledger.iss.as_bytes())
-            .fixed(&parties.device)
-            .fixed(&parties.broker)
-            .fixed(&parties.trust_operator)
-            .fixed(device.as_bytes())
-            .fixed(broker.as_bytes())
-            .fixed(trust_operator.as_bytes())
-            .fixed(keys.group());
-        for verifying_share in keys.verifying_shares() {
-            fields = fields.fixed(verifying_share);
+        let transcript = Transcript {
+            session: &self.session,
+            iss: &self.ledger.iss,
+            parties: &parties,
+            round1: [device, broker, trust_operator].map(Round1Package::as_bytes),
+            group: keys.group(),
+            verifying_shares: keys.verifying_shares(),
+            content_key: &content_key,
         }
-        let transcript = fields.fixed(&content_key.0).finish();
+        .hash();
         let last_genesis = self
             .exp
             .saturating_add(MAX_LIFETIME_S)

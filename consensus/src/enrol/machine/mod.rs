@@ -1,6 +1,6 @@
 //! One party's side of an enrolment session.
 
-mod keys;
+pub(super) mod keys;
 
 use std::sync::Arc;
 
