@@ -244,6 +244,28 @@ impl Base {
         .map_err(|e| e.to_string())
     }
 
+    /// Checks another party's word about its head: vote 10 over the head's hash.
+    ///
+    /// # Errors
+    /// Text with found and expected.
+    pub fn verify_head(
+        &self,
+        from: Role,
+        head: Option<Head>,
+        vote: Option<&Vote>,
+    ) -> Result<(), String> {
+        let Some(head) = head else { return Ok(()) };
+        let vote = vote.ok_or("head without its vote")?;
+        let statement = Statement {
+            verb: Verb::Head,
+            role: from,
+            sub: self.sub(),
+            hash: head.hash,
+        };
+        vote.verify(&statement, self.parties().key(from))
+            .map_err(|e| e.to_string())
+    }
+
     /// Moves the head over a block that verified (now, or before it was stored).
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use crate::{
     share::{self, KeyShare, Nonces},
     signature::IdentityKey,
     time::{GRACE_S, MAX_LIFETIME_S, Time},
-    vote::{Statement, Verb, Vote, Word},
+    vote::{Verb, Vote, Word},
     wire::{Agree, Reason, SaltBytes, SignedCommitment, SignedShare},
 };
 

@@ -50,18 +50,7 @@ impl Broker {
         (ask, notice): (bool, bool),
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
-        if let Some(head) = head {
-            let vote = vote.ok_or("head without its vote")?;
-            let sub = self.state.base.sub();
-            let statement = Statement {
-                verb: Verb::Head,
-                role: from,
-                sub,
-                hash: head.hash,
-            };
-            vote.verify(&statement, self.state.base.parties().key(from))
-                .map_err(|e| e.to_string())?;
-        }
+        self.state.base.verify_head(from, head, vote)?;
         let theirs = head.map_or(0, |h| h.height.saturating_add(1));
         let ours = self.state.base.next_height();
         if ask {

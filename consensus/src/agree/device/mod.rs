@@ -22,7 +22,7 @@ use crate::{
     share::{self, KeyShare},
     signature::IdentityKey,
     time::{Time, check_times},
-    vote::{Statement, Verb, Vote, Word},
+    vote::{Verb, Vote, Word},
     wire::{Agree, Reason, SaltBytes, SignedCommitment},
 };
 

@@ -20,7 +20,7 @@ use crate::{
     share::{self, AggregateError, KeyShare, Nonces},
     signature::{IdentityKey, SignatureBytes, verify_strict},
     time::{Time, check_times},
-    vote::{Statement, Verb, Vote, Word},
+    vote::{Verb, Vote, Word},
     wire::{Agree, Reason, SignedCommitment, SignedShare},
 };
 

@@ -65,18 +65,7 @@ impl TrustOperator {
         ask: bool,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
-        if let Some(head) = head {
-            let vote = vote.ok_or("head without its vote")?;
-            let sub = self.state.base.sub();
-            let statement = Statement {
-                verb: Verb::Head,
-                role: from,
-                sub,
-                hash: head.hash,
-            };
-            vote.verify(&statement, self.state.base.parties().key(from))
-                .map_err(|e| e.to_string())?;
-        }
+        self.state.base.verify_head(from, head, vote)?;
         if matches!(self.state.base, Base::Dead(_)) {
             turn.send(from, Agree::GenesisDead);
             return Ok(());
