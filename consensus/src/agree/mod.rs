@@ -23,6 +23,6 @@ mod words;
 pub use base::{Base, Founding};
 pub use broker::Broker;
 pub use device::Device;
-pub use package::{assent_statement, package_hash};
+pub use package::package_hash;
 pub use trust_operator::{TrustOperator, TrustOperatorOptions};
 pub use types::*;

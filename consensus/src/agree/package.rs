@@ -19,17 +19,6 @@ pub fn package_hash(package: &Package) -> Hash {
     )
 }
 
-/// What an assent says: vote 1 of the device over the block's hash.
-#[must_use]
-pub fn assent_statement(sub: Sub, hash: Hash) -> Statement {
-    Statement {
-        verb: Verb::Assent,
-        role: Role::Device,
-        sub,
-        hash,
-    }
-}
-
 fn commitment_statement(role: Role, sub: Sub, block: Hash, commitment: &Commitment) -> Statement {
     let hash = derive(Context::Commitment, &[&block.0, commitment.as_bytes()]);
     Statement {

@@ -208,13 +208,6 @@ impl Broker {
         &self.state.base
     }
 
-    /// The login at hand, locked or not, and whether it is locked.
-    #[must_use]
-    pub fn open_login(&self) -> Option<(LoginId, bool)> {
-        let work = self.work.as_ref()?;
-        Some((work.login, self.state.lock.is_some()))
-    }
-
     /// Nothing is open, locked, wanted or owed, and no pace is counted (a machine that comes back
     /// from its records starts a fresh one): the machine may be dropped from RAM.
     #[must_use]

@@ -151,12 +151,6 @@ impl Device {
         &self.state.base
     }
 
-    /// The proposal in front of the customer, by hash.
-    #[must_use]
-    pub fn open_hash(&self) -> Option<Hash> {
-        self.open.as_ref().map(|o| o.block.hash())
-    }
-
     /// Whether the device must dial the trust operator: a word or a stale lock stands, or the
     /// genesis is overdue (rules 8, 10).
     #[must_use]
