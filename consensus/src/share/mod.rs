@@ -5,10 +5,12 @@
 //! Never holds the whole account key, never stores a nonce, never decides whether a block deserves a
 //! signature.
 //!
-//! Generation is in [`dkg`]. Signing is [`commit`], [`sign`], [`aggregate`].
+//! Generation is in [`dkg`]. Signing is [`commit`], [`sign`], [`aggregate`]. [`floor`] is the bare
+//! library's work, for measurements.
 
 mod commitment;
 pub mod dkg;
+pub mod floor;
 mod keys;
 mod library;
 mod signing;

@@ -2,6 +2,7 @@
 
 mod dkg;
 mod encoding;
+mod floor;
 mod rfc9591;
 mod signing;
 
