@@ -190,7 +190,9 @@ fn main() {
     for _ in 0..LOGINS {
         table.login();
         let began = cpu();
-        floor.login(b"header.claims", &mut table.chance).expect("a signature");
+        floor
+            .login(b"header.claims", &mut table.chance)
+            .expect("a signature");
         least += cpu() - began;
     }
     assert_eq!(table.admitted - before, LOGINS, "every login is admitted");
@@ -198,7 +200,10 @@ fn main() {
     println!("{:<16} {:>12} {:>8}", "party", "us_per_login", "ratio");
     let all = table.spent.iter().sum();
     let parties = Role::ALL.map(|role| (role.to_string(), table.spent[at(role)]));
-    for (name, spent) in parties.into_iter().chain([("all".into(), all), ("floor".into(), least)]) {
+    for (name, spent) in parties
+        .into_iter()
+        .chain([("all".into(), all), ("floor".into(), least)])
+    {
         let ratio = spent.as_secs_f64() / least.as_secs_f64();
         println!("{name:<16} {:>12.0} {ratio:>8.2}", micros(spent));
     }

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     block::{Block, Kind, Sealed},
-    chain::{Account, Head, Status, verify_proof},
-    encoding::Hash,
+    chain::{Account, Head, Seen, Status, verify_proof},
+    encoding::{Hash, text_b64},
     party::{Ledger, Parties, Role, Sub},
+    share::KeyShare,
     time::Time,
     vote::{Statement, Verb, Vote},
 };
@@ -55,6 +56,28 @@ impl Founding {
             };
             vote.verify(&statement, self.parties.key(role))
                 .map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Checks that a key share is this party's share of this account's key: what verifies under
+    /// the share's group key verifies under the account's.
+    ///
+    /// # Errors
+    /// Text with found and expected.
+    pub(super) fn check_share(&self, role: Role, share: &KeyShare) -> Result<(), String> {
+        if share.role() != role {
+            return Err(format!(
+                "key share is the {}'s, expected the {role}'s",
+                share.role()
+            ));
+        }
+        let found = share.public_keys().group();
+        if found != &self.account_key {
+            let (found, expected) = (text_b64(found), text_b64(&self.account_key));
+            return Err(format!(
+                "key share is of account key {found}, expected {expected}"
+            ));
         }
         Ok(())
     }
@@ -181,7 +204,7 @@ impl Base {
                 let Some(g) = &c.genesis else {
                     return Err("genesis claims are missing".into());
                 };
-                let session = crate::encoding::text_b64(&f.session);
+                let session = text_b64(&f.session);
                 let same = c.sub == f.sub
                     && c.iss == f.ledger.iss
                     && c.nonce == session
@@ -206,8 +229,16 @@ impl Base {
     /// # Errors
     /// Text with found and expected.
     pub fn verify(&self, sealed: &Sealed) -> Result<(), String> {
+        self.verify_but(sealed, &Seen::NONE)
+    }
+
+    /// [`Base::verify`], but for votes on this very block that this party made or checked before.
+    ///
+    /// # Errors
+    /// Text with found and expected.
+    pub fn verify_but(&self, sealed: &Sealed, seen: &Seen) -> Result<(), String> {
         match self {
-            Self::Standing(a) => a.verify(sealed).map_err(|e| e.to_string()),
+            Self::Standing(a) => a.verify_but(sealed, seen).map_err(|e| e.to_string()),
             Self::Dead(_) => Err("the account's genesis is dead".into()),
             Self::Founding(f) => {
                 self.check(&sealed.block)?;

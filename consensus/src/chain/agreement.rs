@@ -2,6 +2,7 @@
 
 use crate::block::{Block, Claims, Class, Kind, Proof, Sealed, Votes};
 use crate::chain::{ChainFault, ProofError};
+use crate::encoding::Hash;
 use crate::party::{Parties, Role};
 use crate::signature::verify_strict;
 use crate::vote::{Statement, Verb, Vote, Word};
@@ -54,11 +55,42 @@ pub fn verify_proof(
     }
 }
 
-/// The proof and the votes of a block after genesis.
+/// Votes on one block that the verifier made itself or checked when they came: the same signature
+/// on the same statement needs no second check.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// The block's hash.
+    pub block: Hash,
+    /// The device's assent.
+    pub assent: Option<Vote>,
+    /// The broker's endorsement.
+    pub endorse: Option<Vote>,
+}
+
+impl Seen {
+    /// Nothing was seen: every vote is checked.
+    pub const NONE: Seen = Seen {
+        block: Hash::ZERO,
+        assent: None,
+        endorse: None,
+    };
+
+    fn holds(&self, block: Hash, verb: Verb, vote: &Vote) -> bool {
+        let seen = match verb {
+            Verb::Assent => self.assent,
+            Verb::Endorse => self.endorse,
+            _ => None,
+        };
+        self.block == block && seen.as_ref() == Some(vote)
+    }
+}
+
+/// The proof and the votes of a block after genesis, but the votes that were seen.
 pub(super) fn verify_agreement(
     sealed: &Sealed,
     account_key: &[u8; 32],
     parties: &Parties,
+    seen: &Seen,
 ) -> Result<(), ChainFault> {
     let Sealed {
         block,
@@ -76,7 +108,7 @@ pub(super) fn verify_agreement(
             },
         ) => {
             verify_proof(block, proof, account_key, parties)?;
-            verify_votes(block, parties, [assent, endorse, seal])
+            verify_votes(block, parties, [assent, endorse, seal], seen)
         }
         (Class::Restrict, Votes::Restrict { word }) => {
             verify_proof(block, proof, account_key, parties)?;
@@ -105,9 +137,13 @@ pub(super) fn verify_votes(
     block: &Block,
     parties: &Parties,
     votes: [&Vote; 3],
+    seen: &Seen,
 ) -> Result<(), ChainFault> {
     let verbs = [Verb::Assent, Verb::Endorse, Verb::Seal];
     for ((role, verb), vote) in Role::ALL.into_iter().zip(verbs).zip(votes) {
+        if seen.holds(block.hash(), verb, vote) {
+            continue;
+        }
         let statement = Statement {
             verb,
             role,

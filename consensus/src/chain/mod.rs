@@ -11,7 +11,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use agreement::verify_proof;
+pub use agreement::{Seen, verify_proof};
 pub use fault::{ChainError, ChainFault, ProofError};
 
 use crate::block::{Block, Claims, Class, GenesisClaims, Kind, Sealed, Votes, thumbprint};
@@ -138,8 +138,16 @@ impl Account {
     /// # Errors
     /// [`ChainError`] with the first thing that does not hold.
     pub fn verify(&self, sealed: &Sealed) -> Result<(), ChainError> {
+        self.verify_but(sealed, &Seen::NONE)
+    }
+
+    /// [`Account::verify`], but for votes on this very block that the caller made or checked before.
+    ///
+    /// # Errors
+    /// As [`Account::verify`].
+    pub fn verify_but(&self, sealed: &Sealed, seen: &Seen) -> Result<(), ChainError> {
         self.check(&sealed.block)?;
-        verify_agreement(sealed, &self.account_key, &self.parties)
+        verify_agreement(sealed, &self.account_key, &self.parties, seen)
             .map_err(|fault| self.error(&sealed.block, fault))
     }
 
@@ -345,7 +353,7 @@ fn open(ledger: &Ledger, genesis: &Sealed) -> Result<Account, ChainFault> {
         return Err(votes_form(claims.kind, votes, "genesis"));
     };
     verify_proof(block, proof, account_key, parties)?;
-    verify_votes(block, parties, [assent, endorse, seal])?;
+    verify_votes(block, parties, [assent, endorse, seal], &Seen::NONE)?;
     for (role, vote) in Role::ALL.into_iter().zip(transcript) {
         let statement = Statement {
             verb: Verb::Transcript,

@@ -146,6 +146,9 @@ impl Broker {
             _ => return Err("first record is no founding, expected one".into()),
         };
         founding.check()?;
+        if let Some(share) = &share {
+            founding.check_share(Role::Broker, share)?;
+        }
         let mut broker = Self::fresh(founding, key, share, content_key);
         for record in records {
             broker.state.apply(&record)?;

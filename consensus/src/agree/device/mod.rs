@@ -124,6 +124,9 @@ impl Device {
             _ => return Err("first record is no founding, expected one".into()),
         };
         founding.check()?;
+        if let Some(share) = &share {
+            founding.check_share(Role::Device, share)?;
+        }
         let mut device = Self {
             key,
             share,

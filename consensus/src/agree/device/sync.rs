@@ -1,6 +1,7 @@
 //! Heads, and sealed blocks that release the lock (rules 5, 8).
 
 use super::*;
+use crate::chain::Seen;
 
 impl Device {
     pub(super) fn say_head<E: Entropy>(&self, to: Role, turn: &mut Turn<'_, E>) {
@@ -47,6 +48,18 @@ impl Device {
         Ok(())
     }
 
+    /// Its own assent, as it sent it.
+    fn seen(&self) -> Seen {
+        match self.answered.as_ref().map(|a| (a.hash, &a.assent)) {
+            Some((block, Agree::Assent { vote, .. })) => Seen {
+                block,
+                assent: Some(*vote),
+                endorse: None,
+            },
+            _ => Seen::NONE,
+        }
+    }
+
     pub(super) fn adopt<E: Entropy>(
         &mut self,
         sealed: Sealed,
@@ -76,7 +89,7 @@ impl Device {
             turn.send(from, Agree::BlocksFrom { height: next });
             return Ok(());
         }
-        self.state.base.verify(&sealed)?;
+        self.state.base.verify_but(&sealed, &self.seen())?;
         let held = self.state.lock.as_ref().is_some_and(|l| l.hash() == hash);
         if kind.class() == Class::Admit && kind != Kind::Genesis && !held {
             // Rule 8: an admit that this copy holds no lock for: another copy of it signed.

@@ -147,6 +147,9 @@ impl TrustOperator {
             _ => return Err("first record is no founding, expected one".into()),
         };
         founding.check()?;
+        if let Some(share) = &share {
+            founding.check_share(Role::TrustOperator, share)?;
+        }
         let mut machine = Self::fresh(founding, key, share, options);
         for record in records {
             machine.state.apply(&record)?;

@@ -45,7 +45,9 @@ impl TrustOperator {
             proof,
             votes: Votes::Restrict { word },
         };
-        self.commit_sealed(sealed, turn)
+        self.state.base.verify(&sealed)?;
+        self.commit_sealed(sealed, turn);
+        Ok(())
     }
 
     /// Rule 4: what lets a restrict block supersede the broker's lock. `Some` = seconds to wait.

@@ -126,7 +126,8 @@ impl TrustOperator {
                     proof,
                     votes,
                 };
-                self.commit_sealed(sealed, turn)
+                self.commit_sealed(sealed, turn);
+                Ok(())
             }
             Err(fault) => {
                 let reason = Reason::Fault {
@@ -211,13 +212,11 @@ impl TrustOperator {
         Ok((proof, votes))
     }
 
-    /// The commit point (rule 3): verify as a stranger would, make durable, only then answer.
-    pub(super) fn commit_sealed<E: Entropy>(
-        &mut self,
-        sealed: Sealed,
-        turn: &mut Turn<'_, E>,
-    ) -> Result<(), String> {
-        self.state.base.verify(&sealed)?;
+    /// The commit point (rule 3): make durable what was verified, only then answer. An admit block
+    /// was verified on the way here: its place by `own_eyes`, both others' votes and the signature
+    /// under the account's key by `seal_signature`.
+    pub(super) fn commit_sealed<E: Entropy>(&mut self, sealed: Sealed, turn: &mut Turn<'_, E>) {
+        debug_assert_eq!(self.state.base.verify(&sealed), Ok(()));
         self.open = None;
         self.store_sealed(&sealed, turn);
         turn.send(
@@ -227,6 +226,5 @@ impl TrustOperator {
             },
         );
         turn.tell(Event::Sealed(Box::new(sealed)));
-        Ok(())
     }
 }
