@@ -4,21 +4,24 @@
 
 use core::fmt;
 
-use frost_core::round1::{NonceCommitment, SigningCommitments, SigningNonces};
+use frost_core::round1::Nonce;
+use zeroize::Zeroizing;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use super::arithmetic::{commit_to, decode_public_point};
 use super::keys::write_hex;
-use super::library::{self, LibraryRng, Suite};
+use super::library::{Element, LibraryRng, Scalar, Suite};
 use super::{DecodeError, KeyShare, words};
 use crate::party::Role;
 use crate::random::Entropy;
+use crate::signature::is_reduced;
 
 /// A party's public commitment to one pair of nonces. Points are decoded once, here.
 #[derive(Clone, Copy)]
 pub struct Commitment {
     bytes: [u8; Self::LENGTH],
-    decoded: SigningCommitments<Suite>,
+    points: [Element; 2],
 }
 
 impl Commitment {
@@ -35,13 +38,16 @@ impl Commitment {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let points = words::<2>(Self::WHAT, bytes)?;
         let [hiding, binding] = &points;
-        let decoded = SigningCommitments::new(
-            NonceCommitment::new(library::point(Self::WHAT, hiding)?),
-            NonceCommitment::new(library::point(Self::WHAT, binding)?),
-        );
+        let point = |bytes: &[u8; 32]| {
+            // The check on y stands in for encoding again.
+            let point = is_reduced(bytes)
+                .then(|| decode_public_point(bytes))
+                .flatten();
+            point.ok_or(DecodeError::Point { what: Self::WHAT })
+        };
         Ok(Self {
             bytes: join(*hiding, *binding),
-            decoded,
+            points: [point(hiding)?, point(binding)?],
         })
     }
 
@@ -55,8 +61,9 @@ impl Commitment {
         self.bytes
     }
 
-    pub(super) fn decoded(&self) -> &SigningCommitments<Suite> {
-        &self.decoded
+    /// Hiding and binding.
+    pub(super) fn points(&self) -> &[Element; 2] {
+        &self.points
     }
 }
 
@@ -144,7 +151,7 @@ impl Package {
 /// }
 /// ```
 pub struct Nonces {
-    secret: SigningNonces<Suite>,
+    secret: Zeroizing<[Scalar; 2]>,
     commitment: Commitment,
     block_hash: [u8; 32],
 }
@@ -160,7 +167,8 @@ impl Nonces {
         &self.block_hash
     }
 
-    pub(super) fn secret(&self) -> &SigningNonces<Suite> {
+    /// Hiding and binding.
+    pub(super) fn secret(&self) -> &[Scalar; 2] {
         &self.secret
     }
 }
@@ -179,27 +187,28 @@ pub fn commit(
     block_hash: [u8; 32],
     entropy: &mut impl Entropy,
 ) -> (Nonces, Commitment) {
-    loop {
-        let (secret, decoded) =
-            frost_core::round1::commit(share.secret().signing_share(), &mut LibraryRng(entropy));
-        let hiding = library::encode_point(&decoded.hiding().value());
-        let binding = library::encode_point(&decoded.binding().value());
-        // A zero nonce has no encoding and would give the share away; it is drawn with
-        // probability 2^-252.
-        let (Some(hiding), Some(binding)) = (hiding, binding) else {
-            continue;
-        };
-        let commitment = Commitment {
-            bytes: join(hiding, binding),
-            decoded,
-        };
-        return (
-            Nonces {
-                secret,
-                commitment,
-                block_hash,
-            },
+    let signing_share = share.secret().signing_share();
+    let mut nonce = || loop {
+        let nonce = Nonce::<Suite>::new(signing_share, &mut LibraryRng(entropy)).to_scalar();
+        // A zero nonce would give the share away; it is drawn with probability 2^-252.
+        if nonce != Scalar::ZERO {
+            return nonce;
+        }
+    };
+    let secret = Zeroizing::new([nonce(), nonce()]);
+    let [hiding, binding] = &*secret;
+    let ((hiding, hiding_point), (binding, binding_point)) =
+        (commit_to(hiding), commit_to(binding));
+    let commitment = Commitment {
+        bytes: join(hiding, binding),
+        points: [hiding_point, binding_point],
+    };
+    (
+        Nonces {
+            secret,
             commitment,
-        );
-    }
+            block_hash,
+        },
+        commitment,
+    )
 }

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use frost_core::round1::{NonceCommitment, SigningCommitments};
 use frost_ed25519::rand_core::{CryptoRng, Error, RngCore, impls};
 use frost_ed25519::{Ed25519Group, Ed25519ScalarField, Field, Group};
 
-use super::{Commitment, DecodeError, Package};
+use super::{DecodeError, Package};
 use crate::party::Role;
 use crate::random::Entropy;
 use crate::signature::is_reduced;
@@ -57,7 +58,10 @@ pub(super) fn signing_package(package: &Package, message: &[u8]) -> frost_ed2551
     let commitments: BTreeMap<_, _> = Role::ALL
         .into_iter()
         .zip(package.commitments())
-        .map(|(role, commitment)| (identifier(role), *Commitment::decoded(commitment)))
+        .map(|(role, commitment)| {
+            let [hiding, binding] = commitment.points().map(NonceCommitment::new);
+            (identifier(role), SigningCommitments::new(hiding, binding))
+        })
         .collect();
     frost_ed25519::SigningPackage::new(commitments, message)
 }

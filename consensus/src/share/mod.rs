@@ -1,13 +1,16 @@
 //! Key shares and what three of them make: FROST(Ed25519, SHA-512), RFC 9591, 3-of-3. Decides which
 //! bytes are a share, a commitment or a signature share, and what a party must refuse before it uses
 //! its secret. The library beneath is permissive (it takes a nonce twice, any signer set, the empty
-//! message, trailing bytes), so this is the only module that touches it, and none of its types leave.
+//! message, trailing bytes), so this is the only module that touches it, and none of its types leave. Signing is computed from
+//! the curve library that it stands on, by its formulas: `arithmetic.rs`.
 //! Never holds the whole account key, never stores a nonce, never decides whether a block deserves a
 //! signature.
 //!
-//! Generation is in [`dkg`]. Signing is [`commit`], [`sign`], [`aggregate`]. [`floor`] is the bare
+//! Generation is in [`dkg`]. Signing is [`commit`], [`sign`], and at the trust operator
+//! [`complete`]. [`floor`] is the bare
 //! library's work, for measurements.
 
+mod arithmetic;
 mod commitment;
 pub mod dkg;
 pub mod floor;
@@ -19,7 +22,9 @@ mod tests;
 
 pub use commitment::{Commitment, Nonces, Package, commit};
 pub use keys::{KeyShare, PublicKeys};
-pub use signing::{AggregateError, SignError, SignatureShare, aggregate, sign};
+pub use signing::{
+    AggregateError, CompleteError, SignError, SignatureShare, aggregate, complete, sign,
+};
 
 use crate::party::Role;
 

@@ -10,7 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use frost_core::round2;
 use frost_ed25519::Ciphersuite;
+use zeroize::Zeroizing;
 
+use super::arithmetic::Round;
 use super::commitment::join;
 use super::library::{self, Scalar, Suite};
 use super::{DecodeError, KeyShare, Nonces, Package, PublicKeys, words};
@@ -36,10 +38,14 @@ impl SignatureShare {
     /// [`DecodeError::Length`], and [`DecodeError::Scalar`] if not reduced.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let [bytes] = words::<1>(Self::WHAT, bytes)?;
-        Ok(Self {
-            bytes,
-            scalar: library::scalar(Self::WHAT, &bytes)?,
-        })
+        library::scalar(Self::WHAT, &bytes).map(Self::of)
+    }
+
+    fn of(scalar: Scalar) -> Self {
+        Self {
+            bytes: scalar.to_bytes(),
+            scalar,
+        }
     }
 
     /// The little-endian scalar.
@@ -105,6 +111,18 @@ pub fn sign(
     block_hash: &[u8; 32],
     package: &Package,
 ) -> Result<SignatureShare, SignError> {
+    let round = check(share, &nonces, message, block_hash, package)?;
+    Ok(own_share(&round, share, &nonces))
+}
+
+/// Refuses what this party must not sign.
+fn check(
+    share: &KeyShare,
+    nonces: &Nonces,
+    message: &[u8],
+    block_hash: &[u8; 32],
+    package: &Package,
+) -> Result<Round, SignError> {
     if message.is_empty() {
         return Err(SignError::EmptyMessage);
     }
@@ -115,10 +133,52 @@ pub fn sign(
     if nonces.commitment() != package.commitment(role) {
         return Err(SignError::OwnCommitment { role });
     }
-    let signing_package = library::signing_package(package, message);
-    let signed = round2::sign(&signing_package, nonces.secret(), share.secret())
-        .map_err(|_| SignError::Package)?;
-    SignatureShare::decode(&signed.serialize()).map_err(|_| SignError::Package)
+    Round::new(share.public_keys().group(), package, message).ok_or(SignError::Package)
+}
+
+fn own_share(round: &Round, share: &KeyShare, nonces: &Nonces) -> SignatureShare {
+    let secret = Zeroizing::new(share.secret().signing_share().to_scalar());
+    SignatureShare::of(round.share(share.role(), nonces.secret(), &secret))
+}
+
+/// Why the last party made no signature. Its nonces are used up all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompleteError {
+    /// It refuses to sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The three shares make no signature.
+    #[error(transparent)]
+    Aggregate(#[from] AggregateError),
+}
+
+/// The trust operator's last step: its own share and the sum of all three, so that its share leaves
+/// only inside a signature that verified strictly. `theirs`: the device's and the broker's.
+///
+/// # Errors
+/// [`CompleteError`], as of [`sign`] and [`aggregate`].
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a nonce is used up by one try"
+)]
+pub fn complete(
+    share: &KeyShare,
+    nonces: Nonces,
+    message: &[u8],
+    block_hash: &[u8; 32],
+    package: &Package,
+    theirs: [SignatureShare; 2],
+) -> Result<[u8; 64], CompleteError> {
+    let round = check(share, &nonces, message, block_hash, package)?;
+    let [device, broker] = theirs;
+    let shares = [device, broker, own_share(&round, share, &nonces)];
+    Ok(add_up(
+        &round,
+        share.public_keys(),
+        package,
+        message,
+        &shares,
+    )?)
 }
 
 /// Why three shares made no signature.
@@ -160,51 +220,65 @@ pub fn aggregate(
     if message.is_empty() {
         return Err(AggregateError::EmptyMessage);
     }
-    let unusable = |_| AggregateError::Package;
+    let round = Round::new(keys.group(), package, message).ok_or(AggregateError::Package)?;
+    add_up(&round, keys, package, message, shares)
+}
+
+fn add_up(
+    round: &Round,
+    keys: &PublicKeys,
+    package: &Package,
+    message: &[u8],
+    shares: &[SignatureShare; 3],
+) -> Result<[u8; 64], AggregateError> {
+    let sum: Scalar = shares.iter().map(|share| share.scalar).sum();
+    let signature = join(round.r(), sum.to_bytes());
+    match verify_strict(keys.group(), message, &signature) {
+        Ok(()) => Ok(signature),
+        Err(_) => Err(find_culprits(keys, package, message, shares)),
+    }
+}
+
+/// Who gave a share that does not fit, by the library's own check of each.
+fn find_culprits(
+    keys: &PublicKeys,
+    package: &Package,
+    message: &[u8],
+    shares: &[SignatureShare; 3],
+) -> AggregateError {
+    match culprits(keys, package, message, shares) {
+        // Shares that all fit sum to a signature, since the public keys are consistent; only an R
+        // of small order is left, and that is nobody's share.
+        Ok(roles) if roles.is_empty() => AggregateError::Package,
+        Ok(roles) => AggregateError::Culprits { roles },
+        Err(_) => AggregateError::Package,
+    }
+}
+
+fn culprits(
+    keys: &PublicKeys,
+    package: &Package,
+    message: &[u8],
+    shares: &[SignatureShare; 3],
+) -> Result<Vec<Role>, frost_ed25519::Error> {
     let signing_package = library::signing_package(package, message);
     let group_point = keys.group_point();
-    let factors = frost_core::compute_binding_factor_list(&signing_package, group_point, &[])
-        .map_err(unusable)?;
-    let commitment =
-        frost_core::compute_group_commitment(&signing_package, &factors).map_err(unusable)?;
-    let r =
-        library::encode_point(&commitment.clone().to_element()).ok_or(AggregateError::Package)?;
-    let s = shares
-        .iter()
-        .map(|share| share.scalar)
-        .sum::<Scalar>()
-        .to_bytes();
-    let signature = join(r, s);
-    if verify_strict(keys.group(), message, &signature).is_ok() {
-        return Ok(signature);
-    }
-
-    let challenge = Suite::challenge(&commitment.clone().to_element(), group_point, message)
-        .map_err(unusable)?;
-    let roles: Vec<Role> = Role::ALL
-        .into_iter()
-        .zip(shares)
-        .filter(|(role, share)| {
-            !round2::SignatureShare::deserialize(&share.bytes).is_ok_and(|share| {
-                frost_core::verify_signature_share_precomputed(
-                    library::identifier(*role),
-                    &signing_package,
-                    &factors,
-                    &commitment,
-                    &share,
-                    keys.share_point(*role),
-                    challenge,
-                )
-                .is_ok()
-            })
+    let factors = frost_core::compute_binding_factor_list(&signing_package, group_point, &[])?;
+    let commitment = frost_core::compute_group_commitment(&signing_package, &factors)?;
+    let challenge = Suite::challenge(&commitment.clone().to_element(), group_point, message)?;
+    let misfits = Role::ALL.into_iter().zip(shares).filter(|(role, share)| {
+        !round2::SignatureShare::deserialize(&share.bytes).is_ok_and(|share| {
+            frost_core::verify_signature_share_precomputed(
+                library::identifier(*role),
+                &signing_package,
+                &factors,
+                &commitment,
+                &share,
+                keys.share_point(*role),
+                challenge,
+            )
+            .is_ok()
         })
-        .map(|(role, _)| role)
-        .collect();
-    // Shares that all fit sum to a signature, since the public keys are consistent; only an R of
-    // small order is left, and that is nobody's share.
-    if roles.is_empty() {
-        Err(AggregateError::Package)
-    } else {
-        Err(AggregateError::Culprits { roles })
-    }
+    });
+    Ok(misfits.map(|(role, _)| role).collect())
 }

@@ -17,7 +17,7 @@ use crate::{
     encoding::Hash,
     party::Role,
     random::Entropy,
-    share::{self, AggregateError, KeyShare, Nonces},
+    share::{self, AggregateError, CompleteError, KeyShare, Nonces},
     signature::{IdentityKey, SignatureBytes, verify_strict},
     time::{Time, check_times},
     vote::{Verb, Vote, Word},

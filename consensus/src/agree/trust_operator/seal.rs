@@ -176,17 +176,15 @@ impl TrustOperator {
             .as_ref()
             .ok_or_else(|| own_fault("no key share".into()))?;
         let message = e.block.input().as_bytes();
-        let own = share::sign(key_share, open.nonces, message, &hash.0, &package)
-            .map_err(|e| own_fault(e.to_string()))?;
-        let shares = [device_share.share, broker_share.share, own];
-        let signature = share::aggregate(key_share.public_keys(), &package, message, &shares)
-            .map_err(|e| match e {
-                AggregateError::Culprits { roles } => Fault {
-                    culprit: roles.first().copied().unwrap_or(Role::TrustOperator),
-                    what: format!("signature share for block {hash} does not verify"),
-                },
-                other => own_fault(other.to_string()),
-            })?;
+        let theirs = [device_share.share, broker_share.share];
+        let completed = share::complete(key_share, open.nonces, message, &hash.0, &package, theirs);
+        let signature = completed.map_err(|e| match e {
+            CompleteError::Aggregate(AggregateError::Culprits { roles }) => Fault {
+                culprit: roles.first().copied().unwrap_or(Role::TrustOperator),
+                what: format!("signature share for block {hash} does not verify"),
+            },
+            other => own_fault(other.to_string()),
+        })?;
         let proof = Proof::Account(signature);
         let signing = Signing {
             key: &self.key,

@@ -1,5 +1,6 @@
 //! What the three parties of a share must do together, and what each must refuse.
 
+mod arithmetic;
 mod dkg;
 mod encoding;
 mod floor;
