@@ -8,6 +8,7 @@
 use std::{
     fs::File,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use std::{
 };
 
 use super::{
-    Batch, Counters, Coverage, HeadMove, Index, IndexedRecord, JournalOptions, Position, Space,
+    Batch, Counters, Coverage, Extent, HeadMove, Index, IndexedRecord, JournalOptions, Position, Space,
     Store, StoreError, StreamId,
     directory::DirectoryLock,
     encoding::{self, Bytes, EncodingError},
@@ -28,9 +29,9 @@ use super::{
         reader::decode_body,
         recovery::{Recovery, recover},
         segment::{Identity, SegmentScanner, Tail, read_record, segment_path},
-        writer::{Sink, Writer, WriterOptions, Written},
+        writer::{Answer, Sink, Writer, WriterOptions, Written},
     },
-    recent::Recent,
+    recent::{Recent, RecentRecord},
 };
 
 /// Groups that may wait for the index before the journal's writer waits too.
@@ -38,6 +39,9 @@ const COMMITTER_QUEUE_GROUPS: usize = 64;
 
 /// Records given to the index at once while it is rebuilt.
 const REBUILD_RECORDS: usize = 1024;
+
+/// Records read at once while a head move is looked for.
+const SEARCHED_RECORDS: u64 = 256;
 
 /// What the journal's writer carries along with a record.
 #[derive(Debug)]
@@ -47,6 +51,26 @@ struct Token {
 }
 
 type CommitGroup = (Vec<IndexedRecord>, Coverage);
+
+/// Where a stream's records are known from.
+struct Layout {
+    indexed: Extent,
+    /// Durable, not in the index, in journal order.
+    recent: Vec<RecentRecord>,
+}
+
+impl Layout {
+    fn extent(&self) -> Extent {
+        let moves = self.recent.iter().filter(|record| record.moves).count();
+        Extent {
+            batches: self
+                .indexed
+                .batches
+                .saturating_add(self.recent.len() as u64),
+            moves: self.indexed.moves.saturating_add(moves as u64),
+        }
+    }
+}
 
 /// A [`Store`] kept in `DIR/journal/NNNNNNNN.seg`.
 ///
@@ -141,7 +165,8 @@ impl<I: Index> JournalStore<I> {
         (self.options.free_space)(&self.dir).unwrap_or(0)
     }
 
-    async fn append_batch(&self, batch: Batch) -> Result<(), StoreError> {
+    /// Queues a batch; `None` for a late one, which nobody waits for.
+    async fn queue(&self, batch: Batch, late: bool) -> Result<Option<Answer>, StoreError> {
         if batch.may_wait {
             let (free, reserve) = (self.free_bytes(), self.options.reserve_bytes);
             if free < reserve {
@@ -160,37 +185,77 @@ impl<I: Index> JournalStore<I> {
             entries: entries.into_iter().map(Bytes).collect(),
         };
         let payload = encoding::encode::<RECORD_LIMIT_BYTES, _>(&body).map_err(too_large)?;
+        let token = Token {
+            stream,
+            next: head.map(|head| head.next),
+        };
         let place = self.writer.place().await?;
-        let answer = self.recent.queue(
+        self.recent.queue(
             stream,
             head,
             || self.index.head(stream),
             || {
-                place.send(
-                    payload,
-                    Token {
-                        stream,
-                        next: head.map(|head| head.next),
-                    },
-                )
+                if late {
+                    place.send_late(payload, stream, token);
+                    None
+                } else {
+                    Some(place.send(payload, stream, token))
+                }
             },
-        )?;
-        answer.wait().await
+        )
     }
 
-    fn read_stream(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
+    /// What the index knows of a stream, and what has become durable since.
+    fn layout(&self, stream: StreamId) -> Result<Layout, StoreError> {
         // Recent first: what leaves it between the two look-ups is in the index by then.
-        let recent = self.recent.positions(stream);
-        let mut positions = self.index.positions(stream)?;
-        if let Some(first) = recent.first() {
-            positions.retain(|position| position.order() < first.order());
+        let mut recent = self.recent.records(stream);
+        let indexed = self.index.extent(stream)?;
+        if !recent.is_empty() && indexed.batches > 0 {
+            let last = indexed.batches.saturating_sub(1)..indexed.batches;
+            if let Some(last) = self.index.positions(stream, last)?.first() {
+                recent.retain(|record| record.position.order() > last.order());
+            }
         }
-        positions.extend(recent);
+        Ok(Layout { indexed, recent })
+    }
 
-        let mut entries = Vec::new();
+    fn positions(
+        &self,
+        stream: StreamId,
+        layout: &Layout,
+        records: &Range<u64>,
+    ) -> Result<Vec<Position>, StoreError> {
+        let indexed = layout.indexed.batches;
+        let end = records.end.min(indexed);
+        let start = records.start.min(end);
+        let mut positions = self.index.positions(stream, start..end)?;
+        if positions.len() as u64 != end.saturating_sub(start) {
+            self.index.distrust();
+            return Err(StoreError::Index {
+                reason: format!("{} positions, expected {start} to {end}", positions.len()),
+            });
+        }
+        let recent = (indexed..).zip(&layout.recent);
+        positions.extend(
+            recent
+                .filter(|(number, _)| records.contains(number))
+                .map(|(_, record)| record.position),
+        );
+        Ok(positions)
+    }
+
+    /// Reads records through their positions, checked against the journal's hashes.
+    fn bodies(
+        &self,
+        stream: StreamId,
+        positions: &[Position],
+        from_start: bool,
+    ) -> Result<Vec<RecordBody>, StoreError> {
+        let mut bodies = Vec::new();
         let mut open: Option<(u64, File)> = None;
-        let mut head: Option<[u8; 32]> = None;
-        for position in &positions {
+        // The head before the first of them; unknown in the middle of a stream.
+        let mut head: Option<Option<[u8; 32]>> = from_start.then_some(None);
+        for position in positions {
             let path = segment_path(&self.dir, position.segment);
             let mut file = match open.take() {
                 Some((segment, file)) if segment == position.segment => file,
@@ -207,9 +272,19 @@ impl<I: Index> JournalStore<I> {
             let Some(body) = body else {
                 return Err(self.mismatch(position));
             };
-            entries.extend(body.entries.into_iter().map(|entry| entry.0));
+            bodies.push(body);
         }
-        Ok(entries)
+        Ok(bodies)
+    }
+
+    fn read_range(
+        &self,
+        stream: StreamId,
+        records: &Range<u64>,
+    ) -> Result<Vec<RecordBody>, StoreError> {
+        let layout = self.layout(stream)?;
+        let positions = self.positions(stream, &layout, records)?;
+        self.bodies(stream, &positions, records.start == 0)
     }
 
     fn unreadable(&self, position: &Position, path: &Path, error: io::Error) -> StoreError {
@@ -236,11 +311,94 @@ impl<I: Index> JournalStore<I> {
 
 impl<I: Index> Store for JournalStore<I> {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
-        self.append_batch(batch).await
+        match self.queue(batch, false).await? {
+            Some(answer) => answer.wait().await,
+            None => Ok(()),
+        }
     }
 
-    fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.read_stream(stream)
+    async fn append_all(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
+        let mut answers = Vec::new();
+        let mut outcome = Ok(());
+        for batch in batches {
+            match self.queue(batch, false).await {
+                Ok(answer) => answers.extend(answer),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        for answer in answers {
+            // What was written first decides: a failed write fails all that follow it.
+            answer.wait().await?;
+        }
+        outcome
+    }
+
+    async fn append_late(
+        &self,
+        stream: StreamId,
+        entries: Vec<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let batch = Batch {
+            stream,
+            head: None,
+            entries,
+            may_wait: false,
+        };
+        self.queue(batch, true).await.map(drop)
+    }
+
+    fn extent(&self, stream: StreamId) -> Result<Extent, StoreError> {
+        Ok(self.layout(stream)?.extent())
+    }
+
+    fn read_batches(
+        &self,
+        stream: StreamId,
+        batches: Range<u64>,
+    ) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        let bodies = self.read_range(stream, &batches)?;
+        let entries = |body: RecordBody| body.entries.into_iter().map(|entry| entry.0).collect();
+        Ok(bodies.into_iter().map(entries).collect())
+    }
+
+    fn batch_of_move(&self, stream: StreamId, nth: u64) -> Result<Option<u64>, StoreError> {
+        let layout = self.layout(stream)?;
+        if nth < layout.indexed.moves {
+            return self.index.record_of_move(stream, nth);
+        }
+        let moves = (layout.indexed.batches..)
+            .zip(&layout.recent)
+            .filter(|(_, record)| record.moves);
+        let found = (layout.indexed.moves..).zip(moves).find(|(n, _)| *n == nth);
+        Ok(found.map(|(_, (number, _))| number))
+    }
+
+    fn move_to(
+        &self,
+        stream: StreamId,
+        head: [u8; 32],
+        first: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        let Extent { batches, moves } = self.extent(stream)?;
+        let Some(floor) = self.batch_of_move(stream, first)? else {
+            return Ok(None);
+        };
+        let (mut end, mut nth) = (batches, moves);
+        while end > floor {
+            let start = end.saturating_sub(SEARCHED_RECORDS).max(floor);
+            for body in self.read_range(stream, &(start..end))?.iter().rev() {
+                let Some(step) = body.head else { continue };
+                nth = nth.saturating_sub(1);
+                if step.next == head {
+                    return Ok(Some(nth));
+                }
+            }
+            end = start;
+        }
+        Ok(None)
     }
 
     fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {
@@ -275,12 +433,11 @@ pub(crate) fn too_large(error: EncodingError) -> StoreError {
     }
 }
 
-/// Whether a record's head move follows the one before it in the same stream.
-fn follows(step: Option<HeadMove>, head: &mut Option<[u8; 32]>) -> bool {
-    match step {
-        None => true,
-        Some(step) => step.expected == head.replace(step.next),
-    }
+/// Whether a record's head move follows the one before it in the same stream, where that is known.
+fn follows(step: Option<HeadMove>, head: &mut Option<Option<[u8; 32]>>) -> bool {
+    let Some(step) = step else { return true };
+    head.replace(Some(step.next))
+        .is_none_or(|before| before == step.expected)
 }
 
 fn walk(dir: &Path, segment: u64) -> Result<(), StoreError> {

@@ -10,7 +10,10 @@ use crate::{
     party::{Ledger, Parties, Role, Sub},
     time::Time,
     vote::{Statement, Verb, Vote},
+    wire::Agree,
 };
+
+use super::{types::Input, words::Words};
 
 /// The result of an enrolment: all three voted for one transcript and hold their shares durably.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -264,6 +267,27 @@ impl Base {
         };
         vote.verify(&statement, self.parties().key(from))
             .map_err(|e| e.to_string())
+    }
+
+    /// The hash of a block whose height is to be told by [`Base::locate`] before this input is
+    /// handled: a word rests on it, and it is older than what is at hand. Where it can't be told,
+    /// the input is handled all the same, and the word counts for nothing.
+    #[must_use]
+    pub fn unlocated(&self, input: &Input) -> Option<Hash> {
+        match input {
+            Input::Message {
+                agree: Agree::Word { word, proposal },
+                ..
+            } => Words::unlocated(self, word, proposal.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// Tells the height of one block of this chain, from this party's own records.
+    pub fn locate(&mut self, block: Head) {
+        if let Self::Standing(account) = self {
+            account.locate(block);
+        }
     }
 
     /// Moves the head over a block that verified (now, or before it was stored).

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use warifu_consensus::{
     agree::{LoginId, Outcome, Record, Refusal},
     party::Sub,
-    time::{GRACE_S, Time},
+    time::{GRACE_S, MAX_LIFETIME_S, Time},
     vote::Verb,
 };
 
@@ -127,11 +127,25 @@ impl Logins {
         entries.retain(|_, e| e.until > now.seconds());
     }
 
-    /// Enters what an account's records still say about recent logins.
-    pub(super) fn remember(&self, sub: Sub, records: &[Record], now: Time) {
-        let Some(Record::Founding(founding)) = records.first() else {
-            return;
-        };
+    /// Whether nobody can ask any more for a login that ended with, or before, a block that
+    /// expired then. A block before it may have expired a lifetime later.
+    pub(super) fn is_forgotten(exp: u64, now: Time) -> bool {
+        let until = exp
+            .saturating_add(MAX_LIFETIME_S)
+            .saturating_add(GRACE_S)
+            .saturating_add(REMEMBERED_S);
+        until <= now.seconds()
+    }
+
+    /// Enters what an account's last records still say about recent logins: they are all, or
+    /// reach back to a block that [is forgotten](Self::is_forgotten).
+    pub(super) fn remember(
+        &self,
+        sub: Sub,
+        account_key: [u8; 32],
+        records: &[Record],
+        now: Time,
+    ) {
         let mut locked = None;
         let mut superseded = false;
         for record in records {
@@ -164,7 +178,6 @@ impl Logins {
                         } else {
                             Outcome::Expired
                         };
-                        let account_key = founding.account_key;
                         let state = LoginState::Ended {
                             outcome,
                             account_key,
@@ -184,7 +197,7 @@ impl Logins {
                 lock.login,
                 &lock.caller,
                 sub,
-                founding.account_key,
+                account_key,
                 state,
                 exp,
                 now,
@@ -298,7 +311,7 @@ mod tests {
         records.extend(between);
         records.push(sealed);
         let logins = Logins::default();
-        logins.remember(Sub([5; 16]), &records, NOW);
+        logins.remember(Sub([5; 16]), ACCOUNT_KEY, &records, NOW);
         let login = logins.find("shop", &LOGIN).expect("remembered");
         login.state.borrow().clone()
     }
