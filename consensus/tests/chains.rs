@@ -95,12 +95,19 @@ fn a_word_counts_from_the_last_unfreeze() {
     assert!(account.height_since_unfreeze(&genesis).is_some());
     account.next(&house.next(&account, Kind::Freeze)).unwrap();
     let freeze = account.head().hash;
-    assert!(account.height_since_unfreeze(&genesis).is_some() && account.height_since_unfreeze(&freeze).is_some());
+    assert!(
+        account.height_since_unfreeze(&genesis).is_some()
+            && account.height_since_unfreeze(&freeze).is_some()
+    );
     account.next(&house.next(&account, Kind::Unfreeze)).unwrap();
     let unfreeze = account.head().hash;
     account.next(&house.next(&account, Kind::Login)).unwrap();
     assert!(account.height_since_unfreeze(&unfreeze).is_some());
-    assert!(account.height_since_unfreeze(&account.head().hash).is_some());
+    assert!(
+        account
+            .height_since_unfreeze(&account.head().hash)
+            .is_some()
+    );
     for old in [genesis, freeze, Hash::ZERO] {
         assert!(!account.height_since_unfreeze(&old).is_some());
     }

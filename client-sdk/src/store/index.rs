@@ -73,11 +73,8 @@ pub trait Index: Send + Sync + 'static {
 
     /// The stream's records with these numbers (from 0), in journal order. An error where one of
     /// them is missing: the caller asks for no more than [`Index::extent`] told.
-    fn positions(
-        &self,
-        stream: StreamId,
-        records: Range<u64>,
-    ) -> Result<Vec<Position>, StoreError>;
+    fn positions(&self, stream: StreamId, records: Range<u64>)
+    -> Result<Vec<Position>, StoreError>;
 
     /// The number of the record that moved the stream's head the `nth` time, from 0. Takes no
     /// time that grows with the stream but its logarithm's.

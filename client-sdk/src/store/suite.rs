@@ -458,12 +458,17 @@ async fn check_late<S: Store>(
         .append(batch(ALICE, step(Some(1), 2), &[b"second"]))
         .await
         .map_err(&fail)?;
-    let mut expected = [&b"first"[..], b"late", b"second"].map(<[u8]>::to_vec).to_vec();
+    let mut expected = [&b"first"[..], b"late", b"second"]
+        .map(<[u8]>::to_vec)
+        .to_vec();
     let found = store.read(ALICE).map_err(&fail)?;
     must(rule, "entries", &found, &expected)?;
     // Nothing follows these but the end.
     store.append_late(BOB, late(b"bob")).await.map_err(&fail)?;
-    store.append_late(ALICE, late(b"end")).await.map_err(&fail)?;
+    store
+        .append_late(ALICE, late(b"end"))
+        .await
+        .map_err(&fail)?;
     drop(store);
     let store = opened(rule, open).await?;
     expected.push(b"end".to_vec());

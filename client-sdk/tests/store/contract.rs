@@ -51,11 +51,7 @@ impl Store for Careless {
         }
         Ok(())
     }
-    async fn append_late(
-        &self,
-        stream: StreamId,
-        entries: Vec<Vec<u8>>,
-    ) -> Result<(), StoreError> {
+    async fn append_late(&self, stream: StreamId, entries: Vec<Vec<u8>>) -> Result<(), StoreError> {
         self.0.append_late(stream, entries).await
     }
     fn extent(&self, stream: StreamId) -> Result<Extent, StoreError> {

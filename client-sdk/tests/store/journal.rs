@@ -11,8 +11,8 @@ use std::{
 
 use futures::future::join_all;
 use warifu_client_sdk::store::{
-    Batch, Coverage, Extent, Index, IndexedRecord, JournalOptions, JournalReader, JournalStore, LedgerId,
-    MemoryIndex, Position, Space, Store, StoreError, StreamId,
+    Batch, Coverage, Extent, Index, IndexedRecord, JournalOptions, JournalReader, JournalStore,
+    LedgerId, MemoryIndex, Position, Space, Store, StoreError, StreamId,
 };
 
 use super::{ALICE, BOB, batch, open, open_with, options, step};
@@ -431,7 +431,10 @@ async fn a_late_batch_that_fails_stops_the_store() {
     let mut options = options();
     options.before_sync = Some(Arc::new(|| Err(io::Error::other("no"))));
     let store = open_with(dir.path(), options).unwrap();
-    store.append_late(ALICE, vec![b"late".to_vec()]).await.unwrap();
+    store
+        .append_late(ALICE, vec![b"late".to_vec()])
+        .await
+        .unwrap();
     let failed = store.append(batch(ALICE, None, &[b"next"])).await;
     assert!(matches!(failed, Err(StoreError::Io { .. })), "{failed:?}");
     assert!(!store.is_running());

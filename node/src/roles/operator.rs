@@ -417,7 +417,9 @@ pub(super) fn owes(recent: &[Record], fold: impl FnOnce(&[Record]) -> bool) -> b
     };
     match first {
         // Nothing was owed then. An acknowledgement adds nothing; anything else is looked at.
-        Record::Settled => later.iter().any(|record| !matches!(record, Record::Acked(_))),
+        Record::Settled => later
+            .iter()
+            .any(|record| !matches!(record, Record::Acked(_))),
         _ => fold(recent.get(told.unwrap_or(0)..).unwrap_or_default()),
     }
 }

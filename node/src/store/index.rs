@@ -26,7 +26,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
-use warifu_client_sdk::store::{Coverage, Extent, Index, IndexedRecord, Position, StoreError, StreamId};
+use warifu_client_sdk::store::{
+    Coverage, Extent, Index, IndexedRecord, Position, StoreError, StreamId,
+};
 
 const COVERAGE_KEY: &[u8] = b"c";
 /// What the entries look like; 1 counted no head moves, and did not say so.

@@ -318,7 +318,10 @@ async fn an_index_of_another_format_is_rebuilt() {
         .unwrap();
     let generation = path
         .ancestors()
-        .find(|path| path.extension().is_some_and(|extension| extension == "sled"))
+        .find(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "sled")
+        })
         .unwrap();
     for older in [true, false] {
         let tree = sled::open(generation).unwrap();
