@@ -52,11 +52,13 @@ pub enum Context {
     ContentKeyHash,
     /// The six digits that a customer compares, from the transcript hash.
     Digits,
+    /// A challenge that a block used up, as the broker remembers it.
+    Challenge,
 }
 
 impl Context {
     /// All contexts, for checking that their strings differ.
-    pub const ALL: [Context; 13] = [
+    pub const ALL: [Context; 14] = [
         Context::Block,
         Context::Commitment,
         Context::Share,
@@ -70,6 +72,7 @@ impl Context {
         Context::TicketMac,
         Context::ContentKeyHash,
         Context::Digits,
+        Context::Challenge,
     ];
 
     /// The BLAKE3 `derive_key` context string.
@@ -89,6 +92,7 @@ impl Context {
             Context::TicketMac => "warifu/1 ticket mac",
             Context::ContentKeyHash => "warifu/1 content key hash",
             Context::Digits => "warifu/1 enrolment digits",
+            Context::Challenge => "warifu/1 used challenge",
         }
     }
 }

@@ -92,17 +92,24 @@ fn a_word_counts_from_the_last_unfreeze() {
     let house = house();
     let mut account = house.account();
     let genesis = account.head().hash;
-    assert!(account.counts_since_unfreeze(&genesis));
+    assert!(account.height_since_unfreeze(&genesis).is_some());
     account.next(&house.next(&account, Kind::Freeze)).unwrap();
     let freeze = account.head().hash;
-    assert!(account.counts_since_unfreeze(&genesis) && account.counts_since_unfreeze(&freeze));
+    assert!(
+        account.height_since_unfreeze(&genesis).is_some()
+            && account.height_since_unfreeze(&freeze).is_some()
+    );
     account.next(&house.next(&account, Kind::Unfreeze)).unwrap();
     let unfreeze = account.head().hash;
     account.next(&house.next(&account, Kind::Login)).unwrap();
-    assert!(account.counts_since_unfreeze(&unfreeze));
-    assert!(account.counts_since_unfreeze(&account.head().hash));
+    assert!(account.height_since_unfreeze(&unfreeze).is_some());
+    assert!(
+        account
+            .height_since_unfreeze(&account.head().hash)
+            .is_some()
+    );
     for old in [genesis, freeze, Hash::ZERO] {
-        assert!(!account.counts_since_unfreeze(&old));
+        assert!(!account.height_since_unfreeze(&old).is_some());
     }
 }
 

@@ -153,7 +153,11 @@ fn a_chain_made_elsewhere_verifies() {
     assert_eq!(account.status(), Status::Revoked);
     let counts: Vec<u64> = chain
         .iter()
-        .filter(|sealed| account.counts_since_unfreeze(&sealed.block.hash()))
+        .filter(|sealed| {
+            account
+                .height_since_unfreeze(&sealed.block.hash())
+                .is_some()
+        })
         .map(|sealed| sealed.block.claims().height)
         .collect();
     assert_eq!(counts, [8, 9, 10]);

@@ -8,5 +8,6 @@
 )]
 
 mod house;
+mod load;
 mod processes;
 mod scenarios;

@@ -426,11 +426,11 @@ impl Device {
 impl Inner {
     /// Starts the line of an account that has records.
     async fn start_account(self: &Arc<Self>, sub: Sub) -> Result<(), DeviceError> {
-        let records = self.keeper.records(&sub)?;
-        let Some(Record::Founding(founding)) = records.first() else {
+        let Some(Record::Founding(founding)) = self.keeper.first(&sub)? else {
             return Ok(());
         };
-        if records.iter().any(|r| matches!(r, Record::Dead)) {
+        // Nothing follows the record of a dead genesis.
+        if let [Record::Dead] = self.keeper.tail(&sub, |_| true)?.as_slice() {
             return Ok(());
         }
         let Some(seed) = self.keeper.secrets(&sub)?.identity else {

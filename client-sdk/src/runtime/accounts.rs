@@ -261,6 +261,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
                 sub,
                 shared: Arc::clone(&self.shared),
                 inbox,
+                look_up_from: None,
             };
             self.shared.runtime.spawn(actor.run());
             sender

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use warifu_consensus::{
     agree::{Input, Output, Record},
+    chain::Head,
     encoding::Hash,
     party::{Role, Sub},
     time::Time,
@@ -16,6 +17,9 @@ use crate::store::{Space, Store};
 
 /// How long a machine with nothing to do stays in RAM.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// How long after a look-up of an old block another one is refused, in milliseconds.
+const LOOK_UP_MS: u64 = 10_000;
 
 /// What is done with a machine between two inputs; its outputs are performed.
 pub(super) type Act<M> = Box<dyn FnOnce(&mut M, Time) -> Vec<Output> + Send>;
@@ -36,6 +40,8 @@ pub(super) struct Actor<M: Machine, S: Store> {
     pub(super) sub: Sub,
     pub(super) shared: Arc<Shared<M, S>>,
     pub(super) inbox: mpsc::Receiver<Command<M>>,
+    /// When an old block may be looked up again.
+    pub(super) look_up_from: Option<Time>,
 }
 
 /// Records and salts that must be durable before the next visible output.
@@ -99,18 +105,47 @@ impl<M: Machine, S: Store> Actor<M, S> {
     }
 
     fn recover(&self) -> Result<Option<M>, KeeperError> {
-        let records = self.shared.keeper.records(&self.sub)?;
+        let keeper = &self.shared.keeper;
+        let records = keeper.to_recover(&self.sub)?;
         if records.is_empty() {
             return Ok(None);
         }
-        let secrets = self.shared.keeper.secrets(&self.sub)?;
-        self.shared
-            .recover
-            .recover(records, secrets)
-            .map_err(|reason| KeeperError::Fold {
-                sub: self.sub,
-                reason,
-            })
+        let unfit = |reason| KeeperError::Fold {
+            sub: self.sub,
+            reason,
+        };
+        let secrets = keeper.secrets(&self.sub)?;
+        let machine = self.shared.recover.recover(records, secrets);
+        let machine = machine.map_err(unfit)?;
+        // What was folded ends where every append's comparison of heads says that it does.
+        let folded = machine.as_ref().and_then(|machine| machine.base().head());
+        let (folded, stored) = (folded.map(|head| head.hash), keeper.head(&self.sub)?);
+        if machine.is_some() && folded != stored {
+            let text = |hash: Option<Hash>| hash.map_or("none".to_owned(), |h| h.to_string());
+            let (found, expected) = (text(folded), text(stored));
+            return Err(unfit(format!(
+                "records fold to head {found}, expected {expected}"
+            )));
+        }
+        Ok(machine)
+    }
+
+    /// Looks up the block that a word rests on, if it is not at hand. A device can't keep this
+    /// party reading its chain: whoever repeats a word hears in time.
+    fn locate(&mut self, machine: &mut M, input: &Input, now: Time) -> Result<(), KeeperError> {
+        let Some(hash) = machine.base().unlocated(input) else {
+            return Ok(());
+        };
+        if self.look_up_from.is_some_and(|from| now < from) {
+            return Ok(());
+        }
+        self.look_up_from = Some(Time(now.0.saturating_add(LOOK_UP_MS)));
+        let account = machine.base().account();
+        let floor = account.map_or(0, warifu_consensus::chain::Account::last_unfreeze);
+        if let Some(height) = self.shared.keeper.height_of(&self.sub, &hash, floor)? {
+            machine.locate(Head { height, hash });
+        }
+        Ok(())
     }
 
     fn wait(&self, machine: &M) -> Duration {
@@ -124,8 +159,9 @@ impl<M: Machine, S: Store> Actor<M, S> {
         })
     }
 
-    async fn step(&self, machine: &mut M, input: Input) -> Result<(), KeeperError> {
+    async fn step(&mut self, machine: &mut M, input: Input) -> Result<(), KeeperError> {
         let now = (self.shared.clock)();
+        self.locate(machine, &input, now)?;
         let outputs = match self.shared.keeper.space() {
             Space::NearlyFull => machine.when_nearly_full(&input),
             Space::Plenty => None,
@@ -185,15 +221,13 @@ impl<M: Machine, S: Store> Actor<M, S> {
             return Ok(());
         }
         let keeper = &self.shared.keeper;
-        let keep_salts = async {
-            for (hash, salt) in &salts {
-                keeper.keep_salt(&self.sub, hash, salt).await?;
-            }
-            Ok(())
-        };
-        let (kept, appended): (Result<(), KeeperError>, _) =
-            tokio::join!(keep_salts, keeper.append(&self.sub, &records));
-        kept.and(appended)
+        let salts = salts.iter();
+        let salts = salts.map(|(hash, salt)| keeper.keep_salt(&self.sub, hash, salt));
+        let (kept, appended) = tokio::join!(
+            futures::future::try_join_all(salts),
+            keeper.append(&self.sub, &records)
+        );
+        kept.map(drop).and(appended)
     }
 
     fn send(&self, to: Role, agree: Agree) {

@@ -1,11 +1,12 @@
 //! An account's records in the journal, its secrets in the vault, as bytes.
 
+mod chain;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use warifu_consensus::{
     agree::Record,
-    block::Sealed,
     body::{ContentKey, Salt},
     encoding::Hash,
     party::Sub,
@@ -148,6 +149,11 @@ impl<S: Store> Keeper<S> {
         &self.store
     }
 
+    /// The underlying vault.
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.vault
+    }
+
     /// An account's records, in order. Blocks on the disk.
     ///
     /// # Errors
@@ -156,44 +162,8 @@ impl<S: Store> Keeper<S> {
         self.store
             .read(stream(sub))?
             .iter()
-            .map(|bytes| {
-                wire::decode::<Record, MAX_RECORD>(bytes)
-                    .map_err(|error| KeeperError::Record { sub: *sub, error })
-            })
+            .map(|bytes| decode(sub, bytes))
             .collect()
-    }
-
-    /// An account's sealed blocks of a height range, at most `limit_bytes` of signing input.
-    ///
-    /// # Errors
-    /// As [`Keeper::records`].
-    pub fn blocks(
-        &self,
-        sub: &Sub,
-        from: u64,
-        until: u64,
-        limit_bytes: usize,
-    ) -> Result<Vec<Sealed>, KeeperError> {
-        let mut blocks = Vec::new();
-        let mut bytes = 0usize;
-        for record in self.records(sub)? {
-            let Record::Sealed(sealed) = record else {
-                continue;
-            };
-            let height = sealed.block.claims().height;
-            if height < from || height > until {
-                continue;
-            }
-            // Proof and votes of the largest kind are below 600 bytes.
-            bytes = bytes
-                .saturating_add(sealed.block.input().len())
-                .saturating_add(600);
-            if bytes > limit_bytes && !blocks.is_empty() {
-                break;
-            }
-            blocks.push(*sealed);
-        }
-        Ok(blocks)
     }
 
     /// Whether an account has records. Blocks on the disk.
@@ -218,25 +188,35 @@ impl<S: Store> Keeper<S> {
             .collect())
     }
 
-    /// Appends records; durable when it returns.
+    /// Appends records; durable when it returns, but for those at the end that
+    /// [may be late](Record::may_be_late). A sealed block and what stands behind it are written in
+    /// one step; all of it shares syncs.
     ///
     /// # Errors
     /// [`KeeperError`]; after one the node must stop.
     pub async fn append(&self, sub: &Sub, records: &[Record]) -> Result<(), KeeperError> {
-        let mut entries = Vec::new();
+        let late = records.iter().rev().take_while(|r| r.may_be_late()).count();
+        let (records, late) = records.split_at(records.len().saturating_sub(late));
+        let mut batches = Vec::new();
+        let mut open = batch(sub);
         for record in records {
-            let bytes = wire::encode::<Record, MAX_RECORD>(record)
-                .map_err(|error| KeeperError::Record { sub: *sub, error })?;
-            entries.push(bytes);
-            if let Some(head) = head_move(record) {
-                self.append_batch(sub, Some(head), std::mem::take(&mut entries))
-                    .await?;
+            if open.head.is_some() && !record.is_behind_sealed() {
+                batches.push(std::mem::replace(&mut open, batch(sub)));
             }
+            open.entries.push(encode(sub, record)?);
+            open.head = head_move(record).or(open.head);
         }
-        if entries.is_empty() {
-            return Ok(());
+        if !open.entries.is_empty() {
+            batches.push(open);
         }
-        self.append_batch(sub, None, entries).await
+        if !batches.is_empty() {
+            self.store.append_all(batches).await?;
+        }
+        if !late.is_empty() {
+            let entries: Result<_, _> = late.iter().map(|record| encode(sub, record)).collect();
+            self.store.append_late(stream(sub), entries?).await?;
+        }
+        Ok(())
     }
 
     async fn append_batch(
@@ -245,12 +225,10 @@ impl<S: Store> Keeper<S> {
         head: Option<HeadMove>,
         entries: Vec<Vec<u8>>,
     ) -> Result<(), KeeperError> {
-        // What may wait is refused before a machine sees it; what a machine decided is written.
         let batch = Batch {
-            stream: stream(sub),
             head,
             entries,
-            may_wait: false,
+            ..batch(sub)
         };
         Ok(self.store.append(batch).await?)
     }
@@ -260,8 +238,7 @@ impl<S: Store> Keeper<S> {
     /// # Errors
     /// [`KeeperError`].
     pub async fn bury(&self, sub: &Sub) -> Result<bool, KeeperError> {
-        let bytes = wire::encode::<Record, MAX_RECORD>(&Record::Dead)
-            .map_err(|error| KeeperError::Record { sub: *sub, error })?;
+        let bytes = encode(sub, &Record::Dead)?;
         let head = Some(HeadMove {
             expected: None,
             next: TOMBSTONE,
@@ -413,6 +390,27 @@ impl<S: Store> Keeper<S> {
         }
         Ok(forgotten)
     }
+}
+
+/// An empty batch of an account. What may wait is refused before a machine sees it; what a machine
+/// decided is written.
+fn batch(sub: &Sub) -> Batch {
+    Batch {
+        stream: stream(sub),
+        head: None,
+        entries: Vec::new(),
+        may_wait: false,
+    }
+}
+
+fn encode(sub: &Sub, record: &Record) -> Result<Vec<u8>, KeeperError> {
+    wire::encode::<Record, MAX_RECORD>(record)
+        .map_err(|error| KeeperError::Record { sub: *sub, error })
+}
+
+fn decode(sub: &Sub, bytes: &[u8]) -> Result<Record, KeeperError> {
+    wire::decode::<Record, MAX_RECORD>(bytes)
+        .map_err(|error| KeeperError::Record { sub: *sub, error })
 }
 
 /// What a record does to its stream's head: compare-and-append guards it (protocol rule 1).

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use warifu_consensus::{
     agree::{Base, Broker, Device, Event, Input, Output, TrustOperator},
+    chain::Head,
     party::{Role, Sub},
     random::SeededEntropy,
     time::Time,
@@ -36,6 +37,8 @@ pub trait Machine: Send + 'static {
     fn is_idle(&self, now: Time) -> bool;
     /// What the account stands on.
     fn base(&self) -> &Base;
+    /// Tells what [`Base::unlocated`] asked for.
+    fn locate(&mut self, block: Head);
     /// Whether a line to the trust operator is wanted that isn't held all the time.
     fn wants_trust_operator(&self, now: Time) -> bool;
     /// What to answer instead of `input` while the disk is nearly full; `None` lets it in.
@@ -57,6 +60,9 @@ impl Machine for Device {
     }
     fn base(&self) -> &Base {
         Self::base(self)
+    }
+    fn locate(&mut self, block: Head) {
+        Self::locate(self, block);
     }
     fn wants_trust_operator(&self, now: Time) -> bool {
         self.needs_trust_operator(now)
@@ -96,6 +102,9 @@ impl Machine for Broker {
     fn base(&self) -> &Base {
         Self::base(self)
     }
+    fn locate(&mut self, block: Head) {
+        Self::locate(self, block);
+    }
     fn wants_trust_operator(&self, _: Time) -> bool {
         true
     }
@@ -123,6 +132,9 @@ impl Machine for TrustOperator {
     }
     fn base(&self) -> &Base {
         Self::base(self)
+    }
+    fn locate(&mut self, block: Head) {
+        Self::locate(self, block);
     }
     fn wants_trust_operator(&self, _: Time) -> bool {
         true
@@ -168,7 +180,8 @@ pub trait Watch: Send + Sync + 'static {
     fn failed(&self, sub: &Sub, error: &KeeperError);
 }
 
-/// Makes a machine from an account's records and secrets.
+/// Makes a machine from an account's records, which begin with its founding or with a checkpoint,
+/// and its secrets.
 pub trait Recover<M>: Send + Sync + 'static {
     /// `None`: this party keeps no machine for such records (a tombstone).
     ///

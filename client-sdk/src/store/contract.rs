@@ -4,7 +4,7 @@
 //! head was what the caller believed. A second implementation is checked by [`super::suite`].
 //! Never decides what an entry means: entries are opaque bytes.
 
-use std::{fmt, future::Future, io, path::PathBuf, sync::Arc};
+use std::{fmt, future::Future, io, ops::Range, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use warifu_consensus::party::Role;
@@ -58,6 +58,15 @@ pub struct Batch {
     /// True for what may be refused while the disk is nearly full (admits), false for what must
     /// still be taken then (restricts, and whatever only takes away).
     pub may_wait: bool,
+}
+
+/// How long a stream is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Its batches, numbered from 0 in the order they were appended.
+    pub batches: u64,
+    /// Those of them that moved the head, numbered from 0 likewise.
+    pub moves: u64,
 }
 
 /// How much room is left.
@@ -244,9 +253,57 @@ pub trait Store: Send + Sync + 'static {
     /// batch back.
     fn append(&self, batch: Batch) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Appends batches in order, each as [`Store::append`] does, waiting for all of them at once;
+    /// after an error those before the failed one may have been written.
+    fn append_all(
+        &self,
+        batches: Vec<Batch>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Appends a batch that may be lost: `Ok` says only that it keeps its place, after everything
+    /// appended before it and before everything after it. It becomes durable with the next batch
+    /// that somebody waits for, or a second later, or when the store is dropped, and is read only
+    /// from then on. It never moves a head.
+    ///
+    /// # Errors
+    /// As [`Store::append`]; a write that fails later stops the store.
+    fn append_late(
+        &self,
+        stream: StreamId,
+        entries: Vec<Vec<u8>>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// All entries of a stream in the order they were appended; empty if it has none. Blocks on
     /// the disk. Sees every batch acknowledged before the call.
-    fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError>;
+    fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
+        let all = 0..self.extent(stream)?.batches;
+        let batches = self.read_batches(stream, all)?;
+        Ok(batches.into_iter().flatten().collect())
+    }
+
+    /// The stream's length. Sees every batch acknowledged before the call. May block on the disk.
+    fn extent(&self, stream: StreamId) -> Result<Extent, StoreError>;
+
+    /// The entries of the batches with these numbers, batch by batch; those of them that exist.
+    /// Reads nothing else of the stream. Blocks on the disk.
+    fn read_batches(
+        &self,
+        stream: StreamId,
+        batches: Range<u64>,
+    ) -> Result<Vec<Vec<Vec<u8>>>, StoreError>;
+
+    /// The number of the batch that moved the head the `nth` time, from 0; found without reading
+    /// the stream. May block on the disk.
+    fn batch_of_move(&self, stream: StreamId, nth: u64) -> Result<Option<u64>, StoreError>;
+
+    /// Which head move, not before the one numbered `first`, moved the head to `head`: looks
+    /// from the last one back, so what is recent is found soon. Blocks on the disk.
+    fn move_to(
+        &self,
+        stream: StreamId,
+        head: [u8; 32],
+        first: u64,
+    ) -> Result<Option<u64>, StoreError>;
 
     /// The stream's durable head (32 bytes), `None` if it never moved. May block on the disk.
     fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError>;
@@ -263,8 +320,48 @@ impl<S: Store> Store for Arc<S> {
         S::append(self, batch)
     }
 
+    fn append_all(
+        &self,
+        batches: Vec<Batch>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        S::append_all(self, batches)
+    }
+
+    fn append_late(
+        &self,
+        stream: StreamId,
+        entries: Vec<Vec<u8>>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        S::append_late(self, stream, entries)
+    }
+
     fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
         S::read(self, stream)
+    }
+
+    fn extent(&self, stream: StreamId) -> Result<Extent, StoreError> {
+        S::extent(self, stream)
+    }
+
+    fn read_batches(
+        &self,
+        stream: StreamId,
+        batches: Range<u64>,
+    ) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        S::read_batches(self, stream, batches)
+    }
+
+    fn batch_of_move(&self, stream: StreamId, nth: u64) -> Result<Option<u64>, StoreError> {
+        S::batch_of_move(self, stream, nth)
+    }
+
+    fn move_to(
+        &self,
+        stream: StreamId,
+        head: [u8; 32],
+        first: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        S::move_to(self, stream, head, first)
     }
 
     fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {

@@ -5,9 +5,10 @@
 //! is written behind the answer; what it has not yet taken is kept in `Recent`, so that a read sees
 //! every acknowledged batch. Nothing the index says is believed without the journal's hashes.
 
+mod reading;
+
 use std::{
-    fs::File,
-    io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,8 +19,8 @@ use std::{
 };
 
 use super::{
-    Batch, Counters, Coverage, HeadMove, Index, IndexedRecord, JournalOptions, Position, Space,
-    Store, StoreError, StreamId,
+    Batch, Counters, Coverage, Extent, Index, IndexedRecord, JournalOptions, Space, Store,
+    StoreError, StreamId,
     directory::DirectoryLock,
     encoding::{self, Bytes, EncodingError},
     journal::{
@@ -27,8 +28,8 @@ use super::{
         frame::RecordBody,
         reader::decode_body,
         recovery::{Recovery, recover},
-        segment::{Identity, SegmentScanner, Tail, read_record, segment_path},
-        writer::{Sink, Writer, WriterOptions, Written},
+        segment::{Identity, Tail},
+        writer::{Answer, Sink, Writer, WriterOptions, Written},
     },
     recent::Recent,
 };
@@ -141,7 +142,8 @@ impl<I: Index> JournalStore<I> {
         (self.options.free_space)(&self.dir).unwrap_or(0)
     }
 
-    async fn append_batch(&self, batch: Batch) -> Result<(), StoreError> {
+    /// Queues a batch; `None` for a late one, which nobody waits for.
+    async fn queue(&self, batch: Batch, late: bool) -> Result<Option<Answer>, StoreError> {
         if batch.may_wait {
             let (free, reserve) = (self.free_bytes(), self.options.reserve_bytes);
             if free < reserve {
@@ -160,87 +162,89 @@ impl<I: Index> JournalStore<I> {
             entries: entries.into_iter().map(Bytes).collect(),
         };
         let payload = encoding::encode::<RECORD_LIMIT_BYTES, _>(&body).map_err(too_large)?;
+        let token = Token {
+            stream,
+            next: head.map(|head| head.next),
+        };
         let place = self.writer.place().await?;
-        let answer = self.recent.queue(
+        self.recent.queue(
             stream,
             head,
             || self.index.head(stream),
             || {
-                place.send(
-                    payload,
-                    Token {
-                        stream,
-                        next: head.map(|head| head.next),
-                    },
-                )
+                if late {
+                    place.send_late(payload, stream, token);
+                    None
+                } else {
+                    Some(place.send(payload, stream, token))
+                }
             },
-        )?;
-        answer.wait().await
-    }
-
-    fn read_stream(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
-        // Recent first: what leaves it between the two look-ups is in the index by then.
-        let recent = self.recent.positions(stream);
-        let mut positions = self.index.positions(stream)?;
-        if let Some(first) = recent.first() {
-            positions.retain(|position| position.order() < first.order());
-        }
-        positions.extend(recent);
-
-        let mut entries = Vec::new();
-        let mut open: Option<(u64, File)> = None;
-        let mut head: Option<[u8; 32]> = None;
-        for position in &positions {
-            let path = segment_path(&self.dir, position.segment);
-            let mut file = match open.take() {
-                Some((segment, file)) if segment == position.segment => file,
-                _ => File::open(&path).map_err(|error| self.unreadable(position, &path, error))?,
-            };
-            let payload = read_record(&mut file, position)
-                .map_err(|error| self.unreadable(position, &path, error))?;
-            open = Some((position.segment, file));
-            let body = payload
-                .and_then(|payload| {
-                    encoding::decode::<RECORD_LIMIT_BYTES, RecordBody>(&payload).ok()
-                })
-                .filter(|body| body.stream == stream && follows(body.head, &mut head));
-            let Some(body) = body else {
-                return Err(self.mismatch(position));
-            };
-            entries.extend(body.entries.into_iter().map(|entry| entry.0));
-        }
-        Ok(entries)
-    }
-
-    fn unreadable(&self, position: &Position, path: &Path, error: io::Error) -> StoreError {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => self.mismatch(position),
-            _ => StoreError::io("read", path)(error),
-        }
-    }
-
-    /// Index and journal disagree: finds out which of them is wrong.
-    fn mismatch(&self, position: &Position) -> StoreError {
-        if let Err(error) = walk(&self.dir, position.segment) {
-            return error;
-        }
-        self.index.distrust();
-        StoreError::Index {
-            reason: format!(
-                "no matching record at byte {} of segment {}",
-                position.offset, position.segment
-            ),
-        }
+        )
     }
 }
 
 impl<I: Index> Store for JournalStore<I> {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
-        self.append_batch(batch).await
+        match self.queue(batch, false).await? {
+            Some(answer) => answer.wait().await,
+            None => Ok(()),
+        }
     }
 
-    fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.read_stream(stream)
+    async fn append_all(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
+        let mut answers = Vec::new();
+        let mut outcome = Ok(());
+        for batch in batches {
+            match self.queue(batch, false).await {
+                Ok(answer) => answers.extend(answer),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        for answer in answers {
+            // What was written first decides: a failed write fails all that follow it.
+            answer.wait().await?;
+        }
+        outcome
+    }
+
+    async fn append_late(&self, stream: StreamId, entries: Vec<Vec<u8>>) -> Result<(), StoreError> {
+        let batch = Batch {
+            stream,
+            head: None,
+            entries,
+            may_wait: false,
+        };
+        self.queue(batch, true).await.map(drop)
+    }
+
+    fn extent(&self, stream: StreamId) -> Result<Extent, StoreError> {
+        Ok(self.layout(stream)?.extent())
+    }
+
+    fn read_batches(
+        &self,
+        stream: StreamId,
+        batches: Range<u64>,
+    ) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        let bodies = self.read_range(stream, &batches)?;
+        let entries = |body: RecordBody| body.entries.into_iter().map(|entry| entry.0).collect();
+        Ok(bodies.into_iter().map(entries).collect())
+    }
+
+    fn batch_of_move(&self, stream: StreamId, nth: u64) -> Result<Option<u64>, StoreError> {
+        self.record_of_move(stream, nth)
+    }
+
+    fn move_to(
+        &self,
+        stream: StreamId,
+        head: [u8; 32],
+        first: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        self.find_move(stream, head, first)
     }
 
     fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {
@@ -273,20 +277,6 @@ pub(crate) fn too_large(error: EncodingError) -> StoreError {
         EncodingError::TooLarge { found, limit } => StoreError::BatchTooLarge { found, limit },
         other => StoreError::Encoding(other),
     }
-}
-
-/// Whether a record's head move follows the one before it in the same stream.
-fn follows(step: Option<HeadMove>, head: &mut Option<[u8; 32]>) -> bool {
-    match step {
-        None => true,
-        Some(step) => step.expected == head.replace(step.next),
-    }
-}
-
-fn walk(dir: &Path, segment: u64) -> Result<(), StoreError> {
-    let mut scanner = SegmentScanner::open(dir, segment)?;
-    while scanner.next_record()?.is_some() {}
-    Ok(())
 }
 
 /// Brings the index to the journal's end.

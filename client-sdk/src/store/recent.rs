@@ -19,7 +19,15 @@ struct RecentStream {
     /// The head that survives power loss now.
     durable_head: Option<[u8; 32]>,
     /// Durable records that the index has not taken.
-    positions: VecDeque<Position>,
+    positions: VecDeque<RecentRecord>,
+}
+
+/// A durable record that the index may lack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecentRecord {
+    pub(crate) position: Position,
+    /// It moved the stream's head.
+    pub(crate) moves: bool,
 }
 
 /// Streams with something on its way.
@@ -83,7 +91,10 @@ impl Recent {
             if let Some(recent) = streams.get_mut(&stream) {
                 recent.queued = recent.queued.saturating_sub(1);
                 recent.durable_head = next.or(recent.durable_head);
-                recent.positions.push_back(position);
+                recent.positions.push_back(RecentRecord {
+                    position,
+                    moves: next.is_some(),
+                });
             }
         }
     }
@@ -110,7 +121,7 @@ impl Recent {
     }
 
     /// Durable records that the index may lack, in journal order.
-    pub(crate) fn positions(&self, stream: StreamId) -> Vec<Position> {
+    pub(crate) fn records(&self, stream: StreamId) -> Vec<RecentRecord> {
         let streams = self.streams_by_id();
         streams.get(&stream).map_or(Vec::new(), |recent| {
             recent.positions.iter().copied().collect()

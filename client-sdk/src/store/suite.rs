@@ -4,7 +4,7 @@
 //! again under the same name. What only the implementation can bring about (a full disk, a torn
 //! write) is tested beside the implementation.
 
-use super::{Batch, HeadMove, Store, StoreError, StreamId};
+use super::{Batch, Extent, HeadMove, Store, StoreError, StreamId};
 
 /// A rule of the contract that a store did not keep.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,13 @@ where
     let rule = "a batch over the limit appends nothing, and the store goes on";
     check_limit(&opened(rule, &open).await?, rule).await?;
     let rule = "what was acknowledged is there after a restart";
-    check_restart(&open, rule).await
+    check_restart(&open, rule).await?;
+    let rule = "batches are read by number, and head moves found by number and by hash";
+    check_numbers(&open, rule).await?;
+    let rule = "batches appended together are there in order, up to the first that is refused";
+    check_together(&opened(rule, &open).await?, rule).await?;
+    let rule = "a late batch keeps its place, and is there once a later one was acknowledged";
+    check_late(&open, rule).await
 }
 
 async fn opened<S: Store>(
@@ -329,4 +335,145 @@ async fn check_restart<S: Store>(
         &store.streams().map_err(&fail)?,
         &vec![ALICE, BOB],
     )
+}
+
+/// Rounds of two batches, the second of which moves the head.
+const ROUNDS: u8 = 150;
+
+async fn check_numbers<S: Store>(
+    open: &impl AsyncFn(&'static str) -> Result<S, StoreError>,
+    rule: &'static str,
+) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    let store = opened(rule, open).await?;
+    find_numbers(&store, rule, 0)?;
+    for round in 1..=ROUNDS {
+        let before = round.checked_sub(1).filter(|before| *before > 0);
+        store
+            .append(batch(ALICE, None, &[&[round], b"-"]))
+            .await
+            .map_err(&fail)?;
+        store
+            .append(batch(BOB, None, &[b"bob"]))
+            .await
+            .map_err(&fail)?;
+        store
+            .append(batch(ALICE, step(before, round), &[&[round, round]]))
+            .await
+            .map_err(&fail)?;
+        if round % 50 == 1 {
+            find_numbers(&store, rule, round)?;
+        }
+    }
+    find_numbers(&store, rule, ROUNDS)?;
+    drop(store);
+    find_numbers(&opened(rule, open).await?, rule, ROUNDS)
+}
+
+/// What is to be found after `rounds` rounds.
+fn find_numbers<S: Store>(
+    store: &S,
+    rule: &'static str,
+    rounds: u8,
+) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    let moves = u64::from(rounds);
+    let batches = moves.saturating_mul(2);
+    let extent = store.extent(ALICE).map_err(&fail)?;
+    must(rule, "extent", &extent, &Extent { batches, moves })?;
+    let of_round = |round: u8| [vec![vec![round], b"-".to_vec()], vec![vec![round, round]]];
+    let all: Vec<Vec<Vec<u8>>> = (1..=rounds).flat_map(of_round).collect();
+    for start in [0, 1, moves, batches.saturating_sub(3), batches] {
+        for end in [start, start.saturating_add(3), batches, u64::MAX] {
+            let found = store.read_batches(ALICE, start..end).map_err(&fail)?;
+            let numbered = (0..).zip(&all);
+            let expected = numbered.filter(|(number, _)| (start..end).contains(number));
+            let expected: Vec<_> = expected.map(|(_, batch)| batch.clone()).collect();
+            must(rule, "batches", &found, &expected)?;
+        }
+    }
+    for nth in 0..moves.saturating_add(2) {
+        let number = nth.saturating_mul(2).saturating_add(1);
+        let expected = (nth < moves).then_some(number);
+        let found = store.batch_of_move(ALICE, nth).map_err(&fail)?;
+        must(rule, "batch of a move", &found, &expected)?;
+    }
+    let some = [1, rounds / 2, rounds].into_iter();
+    for round in some.filter(|round| (1..=rounds).contains(round)) {
+        let nth = u64::from(round).saturating_sub(1);
+        let find = |first| store.move_to(ALICE, [round; 32], first).map_err(&fail);
+        must(rule, "move to a head", &find(0)?, &Some(nth))?;
+        must(rule, "move to a head", &find(nth)?, &Some(nth))?;
+        let later = find(nth.saturating_add(1))?;
+        must(rule, "move before the first looked at", &later, &None)?;
+    }
+    let unknown = store.move_to(ALICE, [0xee; 32], 0).map_err(&fail)?;
+    must(rule, "move to a head that never was", &unknown, &None)
+}
+
+async fn check_together<S: Store>(store: &S, rule: &'static str) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    let chain = |from: u8, until: u8| {
+        let batches = (from..=until).map(|next| {
+            let before = next.checked_sub(1).filter(|before| *before > 0);
+            batch(ALICE, step(before, next), &[&[next]])
+        });
+        batches.collect::<Vec<_>>()
+    };
+    store.append_all(Vec::new()).await.map_err(&fail)?;
+    store.append_all(chain(1, 40)).await.map_err(&fail)?;
+    let mut broken = chain(41, 42);
+    broken.push(batch(ALICE, step(Some(7), 43), &[b"no"]));
+    broken.extend(chain(43, 44));
+    match store.append_all(broken).await {
+        Err(StoreError::HeadMismatch { .. }) => {}
+        other => must(
+            rule,
+            "answer",
+            &format!("{other:?}"),
+            &"HeadMismatch".to_owned(),
+        )?,
+    }
+    let expected: Vec<_> = (1..=42u8).map(|next| vec![next]).collect();
+    let found = store.read(ALICE).map_err(&fail)?;
+    must(rule, "entries", &found, &expected)
+}
+
+async fn check_late<S: Store>(
+    open: &impl AsyncFn(&'static str) -> Result<S, StoreError>,
+    rule: &'static str,
+) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    let store = opened(rule, open).await?;
+    let late = |entry: &'static [u8]| vec![entry.to_vec()];
+    store
+        .append(batch(ALICE, step(None, 1), &[b"first"]))
+        .await
+        .map_err(&fail)?;
+    store
+        .append_late(ALICE, late(b"late"))
+        .await
+        .map_err(&fail)?;
+    store
+        .append(batch(ALICE, step(Some(1), 2), &[b"second"]))
+        .await
+        .map_err(&fail)?;
+    let mut expected = [&b"first"[..], b"late", b"second"]
+        .map(<[u8]>::to_vec)
+        .to_vec();
+    let found = store.read(ALICE).map_err(&fail)?;
+    must(rule, "entries", &found, &expected)?;
+    // Nothing follows these but the end.
+    store.append_late(BOB, late(b"bob")).await.map_err(&fail)?;
+    store
+        .append_late(ALICE, late(b"end"))
+        .await
+        .map_err(&fail)?;
+    drop(store);
+    let store = opened(rule, open).await?;
+    expected.push(b"end".to_vec());
+    let found = store.read(ALICE).map_err(&fail)?;
+    must(rule, "entries after the end", &found, &expected)?;
+    let found = store.read(BOB).map_err(&fail)?;
+    must(rule, "bob's entries", &found, &vec![b"bob".to_vec()])
 }

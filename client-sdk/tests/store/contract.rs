@@ -1,7 +1,7 @@
-use std::{cell::RefCell, collections::HashMap};
+use std::{cell::RefCell, collections::HashMap, ops::Range};
 
 use warifu_client_sdk::store::{
-    Batch, JournalStore, MemoryIndex, Space, Store, StoreError, StreamId,
+    Batch, Extent, JournalStore, MemoryIndex, Space, Store, StoreError, StreamId,
     suite::{ContractViolation, run_contract},
 };
 
@@ -45,8 +45,35 @@ impl Store for Careless {
         batch.head = None;
         self.0.append(batch).await
     }
-    fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.0.read(stream)
+    async fn append_all(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
+        for batch in batches {
+            self.append(batch).await?;
+        }
+        Ok(())
+    }
+    async fn append_late(&self, stream: StreamId, entries: Vec<Vec<u8>>) -> Result<(), StoreError> {
+        self.0.append_late(stream, entries).await
+    }
+    fn extent(&self, stream: StreamId) -> Result<Extent, StoreError> {
+        self.0.extent(stream)
+    }
+    fn read_batches(
+        &self,
+        stream: StreamId,
+        batches: Range<u64>,
+    ) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        self.0.read_batches(stream, batches)
+    }
+    fn batch_of_move(&self, stream: StreamId, nth: u64) -> Result<Option<u64>, StoreError> {
+        self.0.batch_of_move(stream, nth)
+    }
+    fn move_to(
+        &self,
+        stream: StreamId,
+        head: [u8; 32],
+        first: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        self.0.move_to(stream, head, first)
     }
     fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {
         let entries = self.0.read(stream)?;

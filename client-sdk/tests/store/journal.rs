@@ -1,5 +1,6 @@
 use std::{
     fs, io,
+    ops::Range,
     path::Path,
     sync::{
         Arc,
@@ -10,8 +11,8 @@ use std::{
 
 use futures::future::join_all;
 use warifu_client_sdk::store::{
-    Batch, Coverage, Index, IndexedRecord, JournalOptions, JournalReader, JournalStore, LedgerId,
-    MemoryIndex, Position, Space, Store, StoreError, StreamId,
+    Batch, Coverage, Extent, Index, IndexedRecord, JournalOptions, JournalReader, JournalStore,
+    LedgerId, MemoryIndex, Position, Space, Store, StoreError, StreamId,
 };
 
 use super::{ALICE, BOB, batch, open, open_with, options, step};
@@ -307,11 +308,18 @@ fn copy_journal(from: &Path, to: &Path) {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Lie {
+    OtherStream,
+    NoFirst,
+    NoLast,
+    TwiceTheFirst,
+}
+
 /// An index that answers with another stream's positions, or with one missing.
-#[derive(Default)]
 struct Lying {
     truth: MemoryIndex,
-    drop_first: bool,
+    lie: Lie,
 }
 
 impl Index for Lying {
@@ -327,15 +335,28 @@ impl Index for Lying {
     fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {
         self.truth.head(stream)
     }
-    fn positions(&self, stream: StreamId) -> Result<Vec<Position>, StoreError> {
-        if self.drop_first {
-            return self
-                .truth
-                .positions(stream)
-                .map(|found| found[1..].to_vec());
+    fn extent(&self, stream: StreamId) -> Result<Extent, StoreError> {
+        self.truth.extent(stream)
+    }
+    fn positions(
+        &self,
+        stream: StreamId,
+        records: Range<u64>,
+    ) -> Result<Vec<Position>, StoreError> {
+        let mut found = self.truth.positions(stream, records)?;
+        match self.lie {
+            Lie::OtherStream => {
+                let other = if stream == ALICE { BOB } else { ALICE };
+                found = self.truth.positions(other, 0..found.len() as u64)?;
+            }
+            Lie::NoFirst => drop(found.remove(0)),
+            Lie::NoLast => drop(found.pop()),
+            Lie::TwiceTheFirst => found[1] = found[0],
         }
-        self.truth
-            .positions(if stream == ALICE { BOB } else { ALICE })
+        Ok(found)
+    }
+    fn record_of_move(&self, stream: StreamId, nth: u64) -> Result<Option<u64>, StoreError> {
+        self.truth.record_of_move(stream, nth)
     }
     fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
         self.truth.streams()
@@ -346,30 +367,79 @@ impl Index for Lying {
 async fn an_index_that_lies_is_caught_and_the_journal_is_not_blamed() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
-    store
-        .append(batch(ALICE, step(None, 1), &[b"a"]))
-        .await
-        .unwrap();
-    store.append(batch(BOB, None, &[b"b"])).await.unwrap();
-    store
-        .append(batch(ALICE, step(Some(1), 2), &[b"c"]))
-        .await
-        .unwrap();
+    for (before, next) in [(None, 1), (Some(1), 2), (Some(2), 3)] {
+        store
+            .append(batch(ALICE, step(before, next), &[b"a"]))
+            .await
+            .unwrap();
+        store.append(batch(BOB, None, &[b"b"])).await.unwrap();
+    }
     drop(store);
-    for drop_first in [false, true] {
+    for lie in [
+        Lie::OtherStream,
+        Lie::NoFirst,
+        Lie::NoLast,
+        Lie::TwiceTheFirst,
+    ] {
         let lying = || {
             Ok(Lying {
-                drop_first,
-                ..Lying::default()
+                truth: MemoryIndex::default(),
+                lie,
             })
         };
         let store = JournalStore::open(dir.path(), options(), lying, &mut |_, _| {}).unwrap();
-        let result = store.read(ALICE);
-        assert!(
-            matches!(result, Err(StoreError::Index { .. })),
-            "{result:?}"
-        );
+        for result in [
+            store.read(ALICE).map(drop),
+            store.read_batches(ALICE, 1..3).map(drop),
+        ] {
+            assert!(
+                matches!(result, Err(StoreError::Index { .. })),
+                "{lie:?}: {result:?}"
+            );
+        }
     }
+}
+
+#[tokio::test]
+async fn late_batches_cost_no_sync_and_are_written_within_a_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let entry = |number: u8| vec![vec![number]];
+    for number in 0..50u8 {
+        store.append_late(ALICE, entry(number)).await.unwrap();
+    }
+    assert_eq!(store.counters().syncs, 0, "a late batch was not late");
+    store.append(batch(BOB, None, &[b"b"])).await.unwrap();
+    assert_eq!(store.counters().syncs, 1);
+    assert_eq!(store.counters().records, 51);
+    assert_eq!(store.read(ALICE).unwrap().len(), 50);
+    store.append_late(ALICE, entry(50)).await.unwrap();
+    let written = async {
+        while store.read(ALICE).unwrap().len() < 51 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), written)
+        .await
+        .expect("a late batch that nothing follows is written by itself");
+    assert_eq!(store.counters().syncs, 2);
+}
+
+#[tokio::test]
+async fn a_late_batch_that_fails_stops_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.before_sync = Some(Arc::new(|| Err(io::Error::other("no"))));
+    let store = open_with(dir.path(), options).unwrap();
+    store
+        .append_late(ALICE, vec![b"late".to_vec()])
+        .await
+        .unwrap();
+    let failed = store.append(batch(ALICE, None, &[b"next"])).await;
+    assert!(matches!(failed, Err(StoreError::Io { .. })), "{failed:?}");
+    assert!(!store.is_running());
+    let late = store.append_late(ALICE, vec![b"late".to_vec()]).await;
+    assert!(matches!(late, Err(StoreError::Stopped)), "{late:?}");
 }
 
 #[tokio::test]

@@ -11,7 +11,10 @@ use crate::{
     share::KeyShare,
     time::Time,
     vote::{Statement, Verb, Vote},
+    wire::Agree,
 };
+
+use super::{types::Input, words::Words};
 
 /// The result of an enrolment: all three voted for one transcript and hold their shares durably.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,28 +59,6 @@ impl Founding {
             };
             vote.verify(&statement, self.parties.key(role))
                 .map_err(|e| e.to_string())?;
-        }
-        Ok(())
-    }
-
-    /// Checks that a key share is this party's share of this account's key: what verifies under
-    /// the share's group key verifies under the account's.
-    ///
-    /// # Errors
-    /// Text with found and expected.
-    pub(super) fn check_share(&self, role: Role, share: &KeyShare) -> Result<(), String> {
-        if share.role() != role {
-            return Err(format!(
-                "key share is the {}'s, expected the {role}'s",
-                share.role()
-            ));
-        }
-        let found = share.public_keys().group();
-        if found != &self.account_key {
-            let (found, expected) = (text_b64(found), text_b64(&self.account_key));
-            return Err(format!(
-                "key share is of account key {found}, expected {expected}"
-            ));
         }
         Ok(())
     }
@@ -188,6 +169,28 @@ impl Base {
         }
     }
 
+    /// Checks that a key share is this party's share of this account's key: what verifies under
+    /// the share's group key verifies under the account's.
+    ///
+    /// # Errors
+    /// Text with found and expected.
+    pub(super) fn check_share(&self, role: Role, share: &KeyShare) -> Result<(), String> {
+        if share.role() != role {
+            return Err(format!(
+                "key share is the {}'s, expected the {role}'s",
+                share.role()
+            ));
+        }
+        let found = share.public_keys().group();
+        if found != self.account_key() {
+            let (found, expected) = (text_b64(found), text_b64(self.account_key()));
+            return Err(format!(
+                "key share is of account key {found}, expected {expected}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Rule 2 without the clock: is this block the next one that the chain's rules allow?
     ///
     /// # Errors
@@ -295,6 +298,27 @@ impl Base {
         };
         vote.verify(&statement, self.parties().key(from))
             .map_err(|e| e.to_string())
+    }
+
+    /// The hash of a block whose height is to be told by [`Base::locate`] before this input is
+    /// handled: a word rests on it, and it is older than what is at hand. Where it can't be told,
+    /// the input is handled all the same, and the word counts for nothing.
+    #[must_use]
+    pub fn unlocated(&self, input: &Input) -> Option<Hash> {
+        match input {
+            Input::Message {
+                agree: Agree::Word { word, proposal },
+                ..
+            } => Words::unlocated(self, word, proposal.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// Tells the height of one block of this chain, from this party's own records.
+    pub fn locate(&mut self, block: Head) {
+        if let Self::Standing(account) = self {
+            account.locate(block);
+        }
     }
 
     /// Moves the head over a block that verified (now, or before it was stored).

@@ -12,6 +12,7 @@
 
 mod base;
 mod broker;
+mod checkpoint;
 mod device;
 mod pace;
 mod package;
@@ -22,6 +23,7 @@ mod words;
 
 pub use base::{Base, Founding};
 pub use broker::Broker;
+pub use checkpoint::Checkpoint;
 pub use device::Device;
 pub use package::package_hash;
 pub use trust_operator::{TrustOperator, TrustOperatorOptions};

@@ -14,7 +14,7 @@ use crate::{
     wire::{Agree, Reason, SaltBytes},
 };
 
-use super::base::Founding;
+use super::{base::Founding, checkpoint::Checkpoint};
 
 /// A login service's name for one login: 16 random bytes made by the broker's node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -70,6 +70,30 @@ pub enum Record {
     Conflict(Box<Sealed>),
     /// The genesis is dead; the share may be deleted.
     Dead,
+    /// Behind a sealed block: the fold of everything up to it. A start may begin here.
+    Checkpoint(Box<Checkpoint>),
+    /// Behind a sealed block: nothing is owed. What follows later is read when it comes.
+    Settled,
+}
+
+impl Record {
+    /// Whether it may become durable after the outputs that follow it, and be lost in a crash.
+    ///
+    /// Only an acknowledgement: nothing that leaves the trust operator rests on its record. That the
+    /// broker holds the block durably is so whether it is written down here or not, so a block given
+    /// to a device meanwhile was given rightly (rule 8). Without the record a restarted trust operator
+    /// shows a device less, never more, until heads are compared, which comes before anything
+    /// is signed, and acknowledges the broker's head again. Rules 1, 3 and 6 never name it.
+    #[must_use]
+    pub const fn may_be_late(&self) -> bool {
+        matches!(self, Self::Acked(_))
+    }
+
+    /// Whether it says something about the sealed block before it, and is written with it.
+    #[must_use]
+    pub const fn is_behind_sealed(&self) -> bool {
+        matches!(self, Self::Checkpoint(_) | Self::Settled)
+    }
 }
 
 /// The broker's lock: everything needed to finish the login after a crash.

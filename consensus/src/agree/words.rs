@@ -1,5 +1,7 @@
 //! The device's refusing words as a party holds them, and what they still stop (rule 10).
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     block::{Block, Kind, Sealed},
     chain::{Account, Status},
@@ -10,13 +12,28 @@ use crate::{
 use super::{base::Base, types::HeldWord};
 
 /// The words that still stand.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Words(Vec<HeldWord>);
 
 /// A device repeats; nobody needs more denials, or more wishes to freeze, standing at once.
 const MAX_WORDS: usize = 16;
 
 impl Words {
+    /// The block that a word rests on, if the chain knows it and this account does not have it at
+    /// hand: its height is to be looked up before the word is judged. Only for words that the
+    /// device really signed.
+    pub(super) fn unlocated(base: &Base, word: &Word, proposal: Option<&Block>) -> Option<Hash> {
+        let account = base.account()?;
+        let named = match (word.verb, proposal) {
+            (Verb::Freeze, None) => word.hash,
+            (Verb::Disown, Some(block)) => block.claims().prev,
+            _ => return None,
+        };
+        let is_unknown = account.height_since_unfreeze(&named).is_none();
+        let signed = || word.verify(base.sub(), &base.parties().device).is_ok();
+        (is_unknown && signed()).then_some(named)
+    }
+
     /// Judges a word against the chain: does its vote verify, and does it count?
     ///
     /// `Ok(None)`: it is answered already by what is sealed.
@@ -105,10 +122,7 @@ impl Words {
     /// A freeze or disown stands, but names nothing at or after the last unfreeze: no operator
     /// would take it for more than a replay (rule 10).
     pub(super) fn freeze_is_outdated(&self, account: &Account) -> bool {
-        let counts = |w: &HeldWord| {
-            let named = w.proposal.as_ref().map_or(w.word.hash, |p| p.claims().prev);
-            account.counts_since_unfreeze(&named)
-        };
+        let counts = |w: &HeldWord| w.above >= account.last_unfreeze();
         let mut wishes = self
             .0
             .iter()

@@ -8,6 +8,7 @@ mod agreement;
 mod fault;
 
 use core::fmt;
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,11 @@ use crate::encoding::Hash;
 use crate::party::{Ledger, Parties, Role, Sub};
 use crate::time::check_lifetime;
 use crate::vote::{Statement, Verb};
+
+/// Hashes of the last blocks that an account keeps at hand: a word names a recent block. Older
+/// ones are looked up by whoever holds the chain ([`Account::locate`]), so that what an account costs
+/// does not grow with its chain.
+const RECENT: usize = 128;
 
 /// What an account may do; a fold over its chain.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -92,7 +98,9 @@ pub fn verify_chain<'a>(
 }
 
 /// One customer's account, as its verified chain leaves it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+///
+/// Its serde form is for a party's own checkpoints; it leaves the recent hashes out.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Account {
     ledger: Ledger,
     sub: Sub,
@@ -103,10 +111,37 @@ pub struct Account {
     head: Head,
     status: Status,
     epoch: u64,
-    /// Hashes from the last `unfreeze` (else genesis) to the head; never empty.
-    since_unfreeze: Vec<Hash>,
     last_freeze: Option<u64>,
+    /// The height of the last `unfreeze`, else genesis.
+    last_unfreeze: u64,
+    /// Hashes of the last blocks up to the head, at most [`RECENT`], none before the last
+    /// `unfreeze`; fewer after a checkpoint.
+    #[serde(skip)]
+    recent: VecDeque<Hash>,
+    /// An older block that was looked up.
+    #[serde(skip)]
+    located: Option<Head>,
 }
+
+/// The same chain: what is at hand of it makes no difference.
+impl PartialEq for Account {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |a: &Self| {
+            (
+                a.sub,
+                a.account_key,
+                a.parties,
+                a.head,
+                a.status,
+                a.epoch,
+                (a.last_freeze, a.last_unfreeze),
+            )
+        };
+        key(self) == key(other) && self.ledger == other.ledger && self.kid == other.kid
+    }
+}
+
+impl Eq for Account {}
 
 impl Account {
     /// Begins an account from its genesis block, verifying the account key's signature, the three
@@ -163,9 +198,13 @@ impl Account {
         self.epoch = claims.epoch;
         self.status = self.status.after(claims.kind).unwrap_or(self.status);
         if claims.kind == Kind::Unfreeze {
-            self.since_unfreeze.clear();
+            self.last_unfreeze = claims.height;
+            self.recent.clear();
         }
-        self.since_unfreeze.push(hash);
+        self.recent.push_back(hash);
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
         if claims.kind == Kind::Freeze {
             self.last_freeze = Some(claims.height);
         }
@@ -235,19 +274,34 @@ impl Account {
         &self.ledger
     }
 
-    /// Whether the hash is a block of this chain at or after the last `unfreeze` (else genesis), as
-    /// a freeze word's hash or a disowned proposal's `prev` must be (protocol rule 10).
-    #[must_use]
-    pub fn counts_since_unfreeze(&self, hash: &Hash) -> bool {
-        self.since_unfreeze.contains(hash)
-    }
-
-    /// The height of a block at or after the last `unfreeze` (else genesis), by its hash.
+    /// The height of a block at or after the last `unfreeze` (else genesis), by its hash, as a
+    /// freeze word's hash or a disowned proposal's `prev` must be (protocol rule 10). Of older
+    /// blocks than the last 128 it knows the one that was [located](Account::locate).
     #[must_use]
     pub fn height_since_unfreeze(&self, hash: &Hash) -> Option<u64> {
         // A word names a recent block: look from the head down.
-        let back = self.since_unfreeze.iter().rev().position(|h| h == hash)?;
-        self.head.height.checked_sub(u64::try_from(back).ok()?)
+        let height = if self.head.hash == *hash {
+            Some(self.head.height)
+        } else if let Some(back) = self.recent.iter().rev().position(|h| h == hash) {
+            self.head.height.checked_sub(u64::try_from(back).ok()?)
+        } else {
+            self.located.filter(|l| l.hash == *hash).map(|l| l.height)
+        };
+        height.filter(|height| *height >= self.last_unfreeze)
+    }
+
+    /// Tells the place of one block of this chain, as the caller's own verified copy has it;
+    /// the one told before is forgotten.
+    pub fn locate(&mut self, block: Head) {
+        if block.height <= self.head.height {
+            self.located = Some(block);
+        }
+    }
+
+    /// The height of the last `unfreeze` block, else of genesis (0).
+    #[must_use]
+    pub fn last_unfreeze(&self) -> u64 {
+        self.last_unfreeze
     }
 
     /// The height of the last `freeze` block.
@@ -373,8 +427,10 @@ fn open(ledger: &Ledger, genesis: &Sealed) -> Result<Account, ChainFault> {
         head: Head { height: 0, hash },
         status: Status::Active,
         epoch: 0,
-        since_unfreeze: vec![hash],
         last_freeze: None,
+        last_unfreeze: 0,
+        recent: VecDeque::from([hash]),
+        located: None,
     })
 }
 

@@ -20,7 +20,7 @@ use warifu_consensus::{
 
 use super::{
     enrolments::Enrolments,
-    operator::{Ending, Operator, OperatorError, OperatorOptions},
+    operator::{Ending, Operator, OperatorError, OperatorOptions, owes},
 };
 use crate::api::desk::EnrolmentState;
 use logins::Logins;
@@ -160,9 +160,10 @@ impl Broker {
         let operator = Arc::new(operator);
         let now = (operator.clock)();
         let mut duties = Vec::new();
-        operator.enter_accounts(|sub, records| {
-            logins.remember(sub, records, now);
-            if has_duty(records) {
+        let is_old = |sealed: &Sealed| Logins::is_forgotten(sealed.block.claims().exp, now);
+        operator.enter_accounts(is_old, |sub, founding, recent| {
+            logins.remember(sub, founding.account_key, recent, now);
+            if owes(recent, has_duty) {
                 duties.push(sub);
             }
         })?;
@@ -287,9 +288,7 @@ async fn settle_enrolments(inner: Arc<Inner>) {
             }
             Ok(Happened::Dead(sub)) => {
                 tracing::warn!(account = %sub, "genesis is dead");
-                if let Ok(records) = inner.operator.keeper.records(&sub)
-                    && let Some(Record::Founding(founding)) = records.first()
-                {
+                if let Ok(Some(Record::Founding(founding))) = inner.operator.keeper.first(&sub) {
                     let reason = "the account's genesis was not sealed in time".to_owned();
                     let state = EnrolmentState::Failed { reason };
                     inner.enrolments.settle(&founding.session, state);

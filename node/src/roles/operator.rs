@@ -20,7 +20,8 @@ use warifu_client_sdk::{
     },
 };
 use warifu_consensus::{
-    agree::Record,
+    agree::{Founding, Record},
+    block::Sealed,
     party::{Ledger, Role, Sub},
     signature::IdentityKey,
     wire::{Agree, Message},
@@ -204,24 +205,30 @@ impl<M: Machine> Operator<M> {
         &self.handle
     }
 
-    /// Enters every account of the store in the directory; `each` sees an account's records.
+    /// Enters every account of the store in the directory. Of each it reads the first record, and
+    /// from the end as many as tell what is owed and lead back to a block that `is_old`, which
+    /// for most accounts is their last block: `each` sees them.
     ///
     /// # Errors
     /// [`OperatorError::Keeper`].
     pub fn enter_accounts(
         &self,
-        mut each: impl FnMut(Sub, &[Record]),
-    ) -> Result<Vec<Sub>, OperatorError> {
-        let mut entered = Vec::new();
+        is_old: impl Fn(&Sealed) -> bool,
+        mut each: impl FnMut(Sub, &Founding, &[Record]),
+    ) -> Result<(), OperatorError> {
         for sub in self.keeper.accounts()? {
-            let records = self.keeper.records(&sub)?;
-            if let Some(Record::Founding(founding)) = records.first() {
-                self.directory.add(sub, founding.parties.device);
-                each(sub, &records);
-                entered.push(sub);
-            }
+            let Some(Record::Founding(founding)) = self.keeper.first(&sub)? else {
+                continue;
+            };
+            self.directory.add(sub, founding.parties.device);
+            let mut told = false;
+            let recent = self.keeper.tail(&sub, |record| {
+                told |= record.is_behind_sealed();
+                told && matches!(record, Record::Sealed(sealed) if is_old(sealed))
+            })?;
+            each(sub, &founding, &recent);
         }
-        Ok(entered)
+        Ok(())
     }
 
     /// Opens the lines.
@@ -397,6 +404,23 @@ impl<M: Machine> Operator<M> {
             network.shutdown().await;
         }
         self.signing.end();
+    }
+}
+
+/// Whether an account's last records leave something that this operator owes; `fold` tells it of
+/// records that begin with a founding or a checkpoint.
+pub(super) fn owes(recent: &[Record], fold: impl FnOnce(&[Record]) -> bool) -> bool {
+    let told = recent.iter().rposition(Record::is_behind_sealed);
+    let (first, later) = match recent.get(told.unwrap_or(0)..) {
+        Some([first, later @ ..]) => (first, later),
+        _ => return false,
+    };
+    match first {
+        // Nothing was owed then. An acknowledgement adds nothing; anything else is looked at.
+        Record::Settled => later
+            .iter()
+            .any(|record| !matches!(record, Record::Acked(_))),
+        _ => fold(recent.get(told.unwrap_or(0)..).unwrap_or_default()),
     }
 }
 

@@ -11,7 +11,7 @@ use warifu_consensus::{
 
 use super::{
     enrolments::Enrolments,
-    operator::{Ending, Operator, OperatorError, OperatorOptions},
+    operator::{Ending, Operator, OperatorError, OperatorOptions, owes},
 };
 
 struct RecoverTrustOperator {
@@ -63,6 +63,13 @@ impl Watch for TrustOperatorWatch {
     }
 }
 
+/// The records leave something that the trust operator owes: recovered cheaply, without secrets.
+fn has_duty(records: &[Record], policy: TrustOperatorOptions) -> bool {
+    let key = Arc::new(IdentityKey::from_seed([0; 32]));
+    SealingMachine::recover(records.iter().cloned(), key, None, policy)
+        .map_or(true, |machine| !machine.has_no_duty())
+}
+
 /// A running trust operator.
 pub struct TrustOperator {
     operator: Arc<Operator<SealingMachine>>,
@@ -92,14 +99,14 @@ impl TrustOperator {
         .await?;
         let operator = Arc::new(operator);
         let mut duties = Vec::new();
-        operator.enter_accounts(|sub, records| {
-            let words = records.iter().any(|r| matches!(r, Record::Word(_)));
-            let genesis = records.iter().any(|r| matches!(r, Record::Sealed(_)));
-            let dead = records.iter().any(|r| matches!(r, Record::Dead));
-            if words || (!genesis && !dead) {
-                duties.push(sub);
-            }
-        })?;
+        operator.enter_accounts(
+            |_| true,
+            |sub, _, recent| {
+                if owes(recent, |records| has_duty(records, policy)) {
+                    duties.push(sub);
+                }
+            },
+        )?;
         let waking = Arc::clone(&operator);
         let enrolments = Enrolments::start(
             Arc::clone(&operator),

@@ -10,21 +10,30 @@
 //! when several callers flush at once.
 //!
 //! Entries, integers big endian:
-//! `s` stream 16 → records u64, then nothing or head 32 ·
-//! `p` stream 16, ordinal u64 → segment u64, offset u64, previous chain hash 32 ·
-//! `c` → segment u64, offset u64, chain hash 32, sum u128.
+//! `s` stream 16 → records u64, head moves u64, then nothing or head 32 ·
+//! `p` stream 16, ordinal u64 → segment u64, offset u64, previous chain hash 32, head moves up to
+//! and with this record u64 (a search by halves finds the record of a move) ·
+//! `c` → format u8, segment u64, offset u64, chain hash 32, sum u128.
+//!
+//! An index of another format is begun anew, like a broken one.
 
 use std::{
     collections::BTreeMap,
     fs, io,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
-use warifu_client_sdk::store::{Coverage, Index, IndexedRecord, Position, StoreError, StreamId};
+use warifu_client_sdk::store::{
+    Coverage, Extent, Index, IndexedRecord, Position, StoreError, StreamId,
+};
 
 const COVERAGE_KEY: &[u8] = b"c";
+/// What the entries look like; 1 counted no head moves, and did not say so.
+const FORMAT: u8 = 2;
+
 const CACHE_BYTES: u64 = 64 << 20;
 
 /// Records after which the committer flushes: what a crash makes the next opening read again.
@@ -53,6 +62,7 @@ struct WrittenState {
 #[derive(Clone, Copy, Default)]
 struct StreamEntry {
     records: u64,
+    moves: u64,
     head: Option<[u8; 32]>,
 }
 
@@ -163,22 +173,62 @@ impl Index for SledIndex {
         self.with_tree(|tree| Ok(stream_entry(tree, stream)?.head))
     }
 
-    fn positions(&self, stream: StreamId) -> Result<Vec<Position>, StoreError> {
+    fn extent(&self, stream: StreamId) -> Result<Extent, StoreError> {
         self.with_tree(|tree| {
-            let expected = stream_entry(tree, stream)?.records;
+            let StreamEntry { records, moves, .. } = stream_entry(tree, stream)?;
+            Ok(Extent {
+                batches: records,
+                moves,
+            })
+        })
+    }
+
+    fn positions(
+        &self,
+        stream: StreamId,
+        records: Range<u64>,
+    ) -> Result<Vec<Position>, StoreError> {
+        self.with_tree(|tree| {
             let mut positions = Vec::new();
+            if records.is_empty() {
+                return Ok(positions);
+            }
             // Not further: the committer may be adding to the same stream.
-            for (ordinal, entry) in (0..expected).zip(tree.scan_prefix(position_prefix(stream))) {
-                let (key, value) = entry.map_err(broken)?;
+            let keys = position_key(stream, records.start)..position_key(stream, records.end);
+            let mut entries = tree.range(keys);
+            for ordinal in records {
+                let (key, value) = entries
+                    .next()
+                    .ok_or_else(|| broken("positions are missing"))?
+                    .map_err(broken)?;
                 if *key != position_key(stream, ordinal) {
                     return Err(broken("a position is missing"));
                 }
-                positions.push(decode_position(&value)?);
-            }
-            if positions.len() as u64 != expected {
-                return Err(broken("positions are missing"));
+                positions.push(decode_position(&value)?.0);
             }
             Ok(positions)
+        })
+    }
+
+    fn record_of_move(&self, stream: StreamId, nth: u64) -> Result<Option<u64>, StoreError> {
+        self.with_tree(|tree| {
+            let StreamEntry { records, moves, .. } = stream_entry(tree, stream)?;
+            if nth >= moves {
+                return Ok(None);
+            }
+            // The first record with more than `nth` moves up to it is the one that moved.
+            let (mut low, mut high) = (0, records);
+            while low < high {
+                let middle = low.midpoint(high);
+                let value = tree.get(position_key(stream, middle)).map_err(broken)?;
+                let value = value.ok_or_else(|| broken("a position is missing"))?;
+                if decode_position(&value)?.1 > nth {
+                    high = middle;
+                } else {
+                    low = middle.saturating_add(1);
+                }
+            }
+            Ok(Some(low))
         })
     }
 
@@ -239,7 +289,9 @@ fn changes(
             }
         };
         let key = position_key(record.stream, entry.records);
-        let value = encode_position(&record.position);
+        let moved = u64::from(record.head.is_some());
+        entry.moves = entry.moves.saturating_add(moved);
+        let value = encode_position(&record.position, entry.moves);
         sum = sum.wrapping_add(weight(&key, &value));
         batch.insert(key, value);
         entry.records = entry.records.saturating_add(1);
@@ -351,21 +403,23 @@ fn stream_key(stream: StreamId) -> Vec<u8> {
     [b"s", stream.0.as_slice()].concat()
 }
 
-fn position_prefix(stream: StreamId) -> Vec<u8> {
-    [b"p", stream.0.as_slice()].concat()
-}
-
 fn position_key(stream: StreamId, ordinal: u64) -> Vec<u8> {
     [b"p", stream.0.as_slice(), &ordinal.to_be_bytes()].concat()
 }
 
 fn encode_stream(entry: StreamEntry) -> Vec<u8> {
-    let head = entry.head.as_ref().map_or(&[][..], <[u8; 32]>::as_slice);
-    [&entry.records.to_be_bytes(), head].concat()
+    let StreamEntry {
+        records,
+        moves,
+        head,
+    } = entry;
+    let head = head.as_ref().map_or(&[][..], <[u8; 32]>::as_slice);
+    [&records.to_be_bytes()[..], &moves.to_be_bytes(), head].concat()
 }
 
 fn decode_stream(bytes: &[u8]) -> Option<StreamEntry> {
-    let (records, head) = bytes.split_first_chunk()?;
+    let (records, rest) = bytes.split_first_chunk()?;
+    let (moves, head) = rest.split_first_chunk()?;
     let head = if head.is_empty() {
         None
     } else {
@@ -373,28 +427,37 @@ fn decode_stream(bytes: &[u8]) -> Option<StreamEntry> {
     };
     Some(StreamEntry {
         records: u64::from_be_bytes(*records),
+        moves: u64::from_be_bytes(*moves),
         head,
     })
 }
 
-fn encode_position(position: &Position) -> Vec<u8> {
+fn encode_position(position: &Position, moves: u64) -> Vec<u8> {
     let Position {
         segment,
         offset,
         previous,
     } = position;
-    [&segment.to_be_bytes()[..], &offset.to_be_bytes(), previous].concat()
+    [
+        &segment.to_be_bytes()[..],
+        &offset.to_be_bytes(),
+        previous,
+        &moves.to_be_bytes(),
+    ]
+    .concat()
 }
 
-fn decode_position(bytes: &[u8]) -> Result<Position, StoreError> {
+fn decode_position(bytes: &[u8]) -> Result<(Position, u64), StoreError> {
     let decode = || {
         let (segment, rest) = bytes.split_first_chunk()?;
-        let (offset, previous) = rest.split_first_chunk()?;
-        Some(Position {
+        let (offset, rest) = rest.split_first_chunk()?;
+        let (previous, moves) = rest.split_first_chunk()?;
+        let position = Position {
             segment: u64::from_be_bytes(*segment),
             offset: u64::from_be_bytes(*offset),
-            previous: previous.try_into().ok()?,
-        })
+            previous: *previous,
+        };
+        Some((position, u64::from_be_bytes(moves.try_into().ok()?)))
     };
     decode().ok_or_else(|| broken("a position is malformed"))
 }
@@ -406,7 +469,8 @@ fn encode_coverage(covered: &Coverage, sum: u128) -> Vec<u8> {
         chain,
     } = covered;
     [
-        &segment.to_be_bytes()[..],
+        &[FORMAT][..],
+        &segment.to_be_bytes(),
         &offset.to_be_bytes(),
         chain,
         &sum.to_be_bytes(),
@@ -416,7 +480,9 @@ fn encode_coverage(covered: &Coverage, sum: u128) -> Vec<u8> {
 
 fn decode_coverage(bytes: &[u8]) -> Result<(Coverage, u128), StoreError> {
     let decode = || {
-        let (segment, rest) = bytes.split_first_chunk()?;
+        // Format 1 has no format byte, and is one byte shorter.
+        let (format, rest) = bytes.split_first()?;
+        let (segment, rest) = rest.split_first_chunk()?;
         let (offset, rest) = rest.split_first_chunk()?;
         let (chain, sum) = rest.split_first_chunk()?;
         let covered = Coverage {
@@ -424,7 +490,8 @@ fn decode_coverage(bytes: &[u8]) -> Result<(Coverage, u128), StoreError> {
             offset: u64::from_be_bytes(*offset),
             chain: *chain,
         };
-        Some((covered, u128::from_be_bytes(sum.try_into().ok()?)))
+        let sum = u128::from_be_bytes(sum.try_into().ok()?);
+        (*format == FORMAT).then_some((covered, sum))
     };
-    decode().ok_or_else(|| broken("coverage is malformed"))
+    decode().ok_or_else(|| broken("coverage is malformed or of another format"))
 }

@@ -304,6 +304,49 @@ async fn entries_lost_from_the_index_are_noticed() {
     }
 }
 
+/// What the release before wrote: no format, no head moves.
+#[tokio::test]
+async fn an_index_of_another_format_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    fill(&store, 0..60).await;
+    drop(store);
+    let expected = truth(dir.path());
+    let path = files(&dir.path().join("index"))
+        .into_iter()
+        .find_map(|file| file.ancestors().nth(1).map(Path::to_path_buf))
+        .unwrap();
+    let generation = path
+        .ancestors()
+        .find(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "sled")
+        })
+        .unwrap();
+    for older in [true, false] {
+        let tree = sled::open(generation).unwrap();
+        let value = tree.get(b"c").unwrap().unwrap();
+        let changed = if older {
+            value[1..].to_vec()
+        } else {
+            [&[9], &value[1..]].concat()
+        };
+        tree.insert(b"c", changed).unwrap();
+        tree.flush().unwrap();
+        drop(tree);
+        let (store, read) = open_counting(dir.path());
+        assert!(read >= 60, "{read}: the index was believed");
+        assert_eq!(contents(&store), expected);
+        assert_eq!(store.batch_of_move(stream(1), 11).unwrap(), Some(11));
+        drop(store);
+        let again = fs::read_dir(dir.path().join("index")).unwrap();
+        let again = again.map(|entry| entry.unwrap().path()).next().unwrap();
+        if again != generation {
+            fs::rename(again, generation).unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_second_writer_leaves_the_index_alone() {
     let dir = tempfile::tempdir().unwrap();

@@ -70,6 +70,8 @@ pub struct Founded {
     pub founding: Founding,
     /// The device's identity key.
     pub device: Arc<IdentityKey>,
+    /// Its seed.
+    pub device_seed: [u8; 32],
     /// The key shares, encoded, in role order.
     pub shares: [Vec<u8>; 3],
     /// The content key of device and broker.
@@ -115,7 +117,8 @@ impl Session {
 #[must_use]
 pub fn found(number: u64) -> Founded {
     let (operators, mut chance) = (operators(), Chance::new(number, 0xF0));
-    let device = Arc::new(IdentityKey::from_seed(chance.bytes()));
+    let device_seed = chance.bytes();
+    let device = Arc::new(IdentityKey::from_seed(device_seed));
     let now = Time(START_MS);
     let ticket = ticket(chance.bytes(), chance.bytes(), now);
     ticket.check(&operators.ledger, now).expect("a good ticket");
@@ -173,6 +176,7 @@ pub fn found(number: u64) -> Founded {
         journals: [record(), record(), record()],
         founding,
         device,
+        device_seed,
         shares: s.shares.map(|share| share.expect("a share")),
         content_key: s.content_key.expect("a content key"),
     }

@@ -16,4 +16,4 @@ pub mod party;
 mod run;
 pub mod world;
 
-pub use run::{Failure, Flavour, Summary, run, standing, stranger_world};
+pub use run::{Failure, Flavour, Summary, run, standing, stranger_world, with_genesis};

@@ -112,10 +112,25 @@ impl Seat {
             self.share = None;
             return Ok(());
         }
+        let full = self.machine_from(self.records.clone(), options)?;
+        // As a node does: from the last checkpoint. Its fold must be the whole journal's.
+        let is_checkpoint = |r: &Record| matches!(r, Record::Checkpoint(_));
+        let last = self.records.iter().rposition(is_checkpoint).unwrap_or(0);
+        let machine = self.machine_from(self.records[last..].to_vec(), options)?;
+        assert_eq!(machine.base().account(), full.base().account());
+        assert_eq!(machine.deadline(), full.deadline());
+        self.machine = Some(machine);
+        Ok(())
+    }
+
+    fn machine_from(
+        &self,
+        records: Vec<Record>,
+        options: TrustOperatorOptions,
+    ) -> Result<Machine, String> {
         let (key, share) = (self.key.clone(), self.key_share());
-        let records = self.records.clone();
         let content_key = self.content_key.map(ContentKey::from_bytes);
-        self.machine = Some(match self.role {
+        Ok(match self.role {
             Role::Device => {
                 let content_key = content_key.ok_or("device without content key")?;
                 Machine::Device(Box::new(Device::recover(records, key, share, content_key)?))
@@ -126,8 +141,7 @@ impl Seat {
             Role::TrustOperator => Machine::TrustOperator(Box::new(TrustOperator::recover(
                 records, key, share, options,
             )?)),
-        });
-        Ok(())
+        })
     }
 
     /// The sealed blocks of the journal, in order.

@@ -74,30 +74,33 @@ impl fmt::Display for Failure {
 /// Accounts with a sealed genesis, made once per process.
 pub fn standing() -> &'static [Founded] {
     static STANDING: OnceLock<Vec<Founded>> = OnceLock::new();
-    STANDING.get_or_init(|| {
-        let mut accounts = born();
-        let mut world = World::new(0, &accounts, None);
-        world.make_fair();
-        world.run_for(1);
-        for account in 0..accounts.len() {
-            world.open_genesis(account);
+    STANDING.get_or_init(|| with_genesis(born()))
+}
+
+/// Seals the genesis of founded accounts.
+#[must_use]
+pub fn with_genesis(mut accounts: Vec<Founded>) -> Vec<Founded> {
+    let mut world = World::new(0, &accounts, None);
+    world.make_fair();
+    world.run_for(1);
+    for account in 0..accounts.len() {
+        world.open_genesis(account);
+    }
+    world.run_for(5);
+    let violations = &world.invariants.violations;
+    assert!(violations.is_empty(), "calm genesis: {violations:?}");
+    for (account, founded) in accounts.iter_mut().enumerate() {
+        for role in Role::ALL {
+            let journal = world.seat(account, role).records.clone();
+            assert_eq!(
+                world.seat(account, role).chain().count(),
+                1,
+                "calm genesis failed"
+            );
+            founded.journals[usize::from(role.number()) - 1] = journal;
         }
-        world.run_for(5);
-        let violations = &world.invariants.violations;
-        assert!(violations.is_empty(), "calm genesis: {violations:?}");
-        for (account, founded) in accounts.iter_mut().enumerate() {
-            for role in Role::ALL {
-                let journal = world.seat(account, role).records.clone();
-                assert_eq!(
-                    world.seat(account, role).chain().count(),
-                    1,
-                    "calm genesis failed"
-                );
-                founded.journals[usize::from(role.number()) - 1] = journal;
-            }
-        }
-        accounts
-    })
+    }
+    accounts
 }
 
 /// Founded accounts without a genesis.

@@ -567,6 +567,8 @@ pub fn brief(record: &Record) -> String {
         Record::Word(w) => format!("word {} above {}", w.word.verb, w.above),
         Record::Founding(_) => "founding".into(),
         Record::Body { .. } => "body".into(),
+        Record::Checkpoint(c) => format!("checkpoint at {}", c.head().height),
+        Record::Settled => "nothing owed".into(),
         Record::Acked(h) => format!("ack of {}", h.height),
         Record::Conflict(s) => format!("conflict at {}", s.block.claims().height),
         other => format!("{other:?}"),

@@ -1,8 +1,9 @@
 //! The only thread that writes to a journal: takes everything queued, writes it, syncs once, and
 //! then answers all of it (group commit).
 //!
-//! Decides the order of records and when they are durable. After the first failed write or sync
-//! it writes nothing more: what the disk holds then is known only to the next opening.
+//! Decides the order of records and when they are durable. A late record waits for no sync of its
+//! own: it goes with the next group, at the latest after [`LATEST`]. After the first failed write
+//! or sync nothing more is written: what the disk holds then is known only to the next opening.
 
 use std::{
     io::Write,
@@ -10,21 +11,29 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, oneshot},
+    time::Instant,
+};
 
 use super::{
     frame::{frame_bytes, push_frame},
+    gather::Gather,
     segment::{Identity, Tail, create_segment},
 };
-use crate::store::{BeforeSync, Position, StoreError};
+use crate::store::{BeforeSync, Position, StoreError, StreamId};
 
 /// Bytes after which a group is written even if more is queued.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// How long a late record waits for a group to go with.
+const LATEST: Duration = Duration::from_secs(1);
 
 /// What a journal has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,13 +83,17 @@ pub(crate) trait Sink<T>: Send + 'static {
 
 struct Queued<T> {
     payload: Vec<u8>,
+    stream: StreamId,
     token: T,
-    reply: oneshot::Sender<Result<(), StoreError>>,
+    /// `None` for a late record, which nobody waits for.
+    reply: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
 
 /// Hands records to the writing thread. Dropping it writes what is queued and ends the thread.
 pub(crate) struct Writer<T> {
     sender: Option<mpsc::Sender<Queued<T>>>,
+    /// Places in the queue; closed when the thread has ended.
+    places: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
     counting: Arc<Counting>,
     stopped: Arc<AtomicBool>,
@@ -88,7 +101,8 @@ pub(crate) struct Writer<T> {
 
 /// A place in the queue: what is sent through it is written after all that was sent before.
 pub(crate) struct Place<'a, T> {
-    permit: mpsc::Permit<'a, Queued<T>>,
+    permit: SemaphorePermit<'a>,
+    sender: &'a mpsc::Sender<Queued<T>>,
 }
 
 /// The answer to one record, once it is durable or has failed.
@@ -102,22 +116,29 @@ impl<T: Send + 'static> Writer<T> {
         stopped: Arc<AtomicBool>,
         sink: impl Sink<T>,
     ) -> Result<Self, StoreError> {
-        let (sender, receiver) = mpsc::channel(options.queue.max(1));
+        let (sender, receiver) = mpsc::channel();
+        let places = Arc::new(Semaphore::new(options.queue.max(1)));
         let counting = Arc::new(Counting::default());
         let path = options.dir.clone();
+        let queue = Queue {
+            receiver,
+            places: Arc::clone(&places),
+        };
         let mut run = Run {
             tail,
             options,
             sink,
+            gather: Gather::new(),
             counting: Arc::clone(&counting),
             stopped: Arc::clone(&stopped),
         };
         let thread = thread::Builder::new()
             .name("warifu-journal".to_owned())
-            .spawn(move || run.until_closed(receiver))
+            .spawn(move || run.until_closed(&queue))
             .map_err(StoreError::io("start the writer of", path))?;
         Ok(Self {
             sender: Some(sender),
+            places,
             thread: Some(thread),
             counting,
             stopped,
@@ -130,8 +151,9 @@ impl<T: Send + 'static> Writer<T> {
             return Err(StoreError::Stopped);
         }
         let sender = self.sender.as_ref().ok_or(StoreError::Stopped)?;
-        let permit = sender.reserve().await.map_err(|_| StoreError::Stopped)?;
-        Ok(Place { permit })
+        let permit = self.places.acquire().await;
+        let permit = permit.map_err(|_| StoreError::Stopped)?;
+        Ok(Place { permit, sender })
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -144,15 +166,35 @@ impl<T: Send + 'static> Writer<T> {
 }
 
 impl<T> Place<'_, T> {
-    /// Queues a record, never waiting.
-    pub(crate) fn send(self, payload: Vec<u8>, token: T) -> Answer {
+    /// Queues a record, never waiting. Records of one crowd of `stream`s share syncs.
+    pub(crate) fn send(self, payload: Vec<u8>, stream: StreamId, token: T) -> Answer {
         let (reply, answer) = oneshot::channel();
-        self.permit.send(Queued {
+        self.queue(payload, stream, token, Some(reply));
+        Answer(answer)
+    }
+
+    /// Queues a record that goes with the next group; nobody hears when.
+    pub(crate) fn send_late(self, payload: Vec<u8>, stream: StreamId, token: T) {
+        self.queue(payload, stream, token, None);
+    }
+
+    fn queue(
+        self,
+        payload: Vec<u8>,
+        stream: StreamId,
+        token: T,
+        reply: Option<oneshot::Sender<Result<(), StoreError>>>,
+    ) {
+        let queued = Queued {
             payload,
+            stream,
             token,
             reply,
-        });
-        Answer(answer)
+        };
+        // The thread gives the place back. Where it has ended, the answer is dropped with the
+        // record, which tells that the store has stopped.
+        self.permit.forget();
+        let _ = self.sender.send(queued);
     }
 }
 
@@ -173,44 +215,117 @@ impl<T> Drop for Writer<T> {
     }
 }
 
+/// The thread's end of the queue.
+struct Queue<T> {
+    receiver: mpsc::Receiver<Queued<T>>,
+    places: Arc<Semaphore>,
+}
+
+impl<T> Drop for Queue<T> {
+    fn drop(&mut self) {
+        self.places.close();
+    }
+}
+
+impl<T> Queue<T> {
+    /// The next record; waits until `until`, or without end.
+    fn next(&self, until: Option<Instant>) -> Result<Queued<T>, RecvTimeoutError> {
+        let queued = match until {
+            None => self.receiver.recv().map_err(RecvTimeoutError::from)?,
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                self.receiver.recv_timeout(left)?
+            }
+        };
+        self.places.add_permits(1);
+        Ok(queued)
+    }
+}
+
 struct Run<S> {
     tail: Tail,
     options: WriterOptions,
     sink: S,
+    gather: Gather,
     counting: Arc<Counting>,
     stopped: Arc<AtomicBool>,
 }
 
 impl<S> Run<S> {
-    fn until_closed<T: Send>(&mut self, mut receiver: mpsc::Receiver<Queued<T>>)
+    fn until_closed<T: Send>(&mut self, queue: &Queue<T>)
     where
         S: Sink<T>,
     {
-        while let Some(first) = receiver.blocking_recv() {
-            if self.stopped.load(Ordering::Acquire) {
-                let _ = first.reply.send(Err(StoreError::Stopped));
-                continue;
+        let mut group = Group::default();
+        let mut late_until = None;
+        loop {
+            match queue.next(late_until) {
+                Ok(first) => {
+                    let waited_for = first.reply.is_some();
+                    self.take(&mut group, first);
+                    if !waited_for && !self.is_full(&group) {
+                        late_until.get_or_insert_with(|| Instant::now() + LATEST);
+                        continue;
+                    }
+                    if waited_for {
+                        self.fill(&mut group, queue);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.commit(group);
+                    return;
+                }
             }
-            let mut group = Group::default();
-            let mut next = Some(first);
-            while let Some(queued) = next.take() {
-                let full = group.push(&mut self.tail, queued) >= GROUP_BYTES;
-                let rolls = self.tail.offset >= self.options.segment_bytes;
-                next = if full || rolls {
-                    None
-                } else {
-                    receiver.try_recv().ok()
-                };
-            }
-            self.commit(group);
+            self.commit(std::mem::take(&mut group));
+            late_until = None;
         }
+    }
+
+    /// Takes what is queued, and what comes while it is worth waiting for.
+    fn fill<T: Send>(&mut self, group: &mut Group<T>, queue: &Queue<T>)
+    where
+        S: Sink<T>,
+    {
+        let begun = Instant::now();
+        while !self.is_full(group) {
+            let wait = self.gather.wait(group.replies.len());
+            match queue.next(Some(begun + wait)) {
+                Ok(queued) => self.take(group, queued),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn is_full<T>(&self, group: &Group<T>) -> bool {
+        group.bytes.len() >= GROUP_BYTES || self.tail.offset >= self.options.segment_bytes
+    }
+
+    fn take<T>(&mut self, group: &mut Group<T>, queued: Queued<T>) {
+        if self.stopped.load(Ordering::Acquire) {
+            if let Some(reply) = queued.reply {
+                let _ = reply.send(Err(StoreError::Stopped));
+            }
+            return;
+        }
+        if queued.reply.is_some() {
+            self.gather.came(queued.stream);
+        }
+        group.push(&mut self.tail, queued);
     }
 
     fn commit<T: Send>(&mut self, mut group: Group<T>)
     where
         S: Sink<T>,
     {
-        let result = self.write(&group.bytes).and_then(|()| self.roll_if_full());
+        if group.written.is_empty() {
+            return;
+        }
+        let result = if self.stopped.load(Ordering::Acquire) {
+            Err(StoreError::Stopped)
+        } else {
+            self.write(&group.bytes).and_then(|()| self.roll_if_full())
+        };
         if let Err(error) = &result {
             // The records of a group whose roll failed may be durable; their callers learn it at
             // the next opening, like after any failed sync.
@@ -221,6 +336,7 @@ impl<S> Run<S> {
             }
             return;
         }
+        self.gather.committed(group.replies.len());
         let counting = &self.counting;
         counting
             .records
@@ -290,8 +406,8 @@ impl<T> Default for Group<T> {
 }
 
 impl<T> Group<T> {
-    /// Frames a record at the tail; returns the group's bytes.
-    fn push(&mut self, tail: &mut Tail, queued: Queued<T>) -> usize {
+    /// Frames a record at the tail.
+    fn push(&mut self, tail: &mut Tail, queued: Queued<T>) {
         let position = Position {
             segment: tail.segment,
             offset: tail.offset,
@@ -313,7 +429,6 @@ impl<T> Group<T> {
             end: tail.offset,
             chain: tail.chain,
         });
-        self.replies.push(queued.reply);
-        self.bytes.len()
+        self.replies.extend(queued.reply);
     }
 }

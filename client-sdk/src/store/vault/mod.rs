@@ -29,7 +29,7 @@ use self::{
     seal::Sealer,
 };
 use super::{
-    Counters, LedgerId, StoreError, StreamId,
+    BeforeSync, Counters, LedgerId, StoreError, StreamId,
     directory::DirectoryLock,
     encoding,
     journal::{
@@ -61,6 +61,15 @@ pub struct VaultKey {
     pub name: [u8; 32],
 }
 
+/// How a vault's file is written; the defaults are for use, the rest for benches and simulators.
+#[derive(Clone, Default)]
+pub struct VaultOptions {
+    /// Extra time each sync takes (default none).
+    pub sync_delay: Duration,
+    /// Runs before each sync (default none); an error counts as a failed sync.
+    pub before_sync: Option<BeforeSync>,
+}
+
 type VaultWriter = Option<Writer<Change>>;
 
 /// A durable map from [`VaultKey`] to a secret, sealed under a master key.
@@ -85,6 +94,7 @@ struct VaultFile {
     identity: Identity,
     live: Arc<Live>,
     stopped: Arc<AtomicBool>,
+    options: VaultOptions,
 }
 
 impl Vault {
@@ -96,6 +106,19 @@ impl Vault {
     /// [`StoreError::Corrupt`], [`StoreError::FutureVersion`] (nothing was changed), or
     /// [`StoreError::Io`].
     pub fn open(dir: &Path, master_key: &MasterKey, origin: &str) -> Result<Self, StoreError> {
+        Self::open_with(dir, master_key, origin, VaultOptions::default())
+    }
+
+    /// [`Vault::open`], written as `options` say.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn open_with(
+        dir: &Path,
+        master_key: &MasterKey,
+        origin: &str,
+        options: VaultOptions,
+    ) -> Result<Self, StoreError> {
         let lock = DirectoryLock::take(dir)?;
         let identity = Identity {
             magic: VAULT_MAGIC,
@@ -113,6 +136,7 @@ impl Vault {
             identity,
             live,
             stopped: Arc::new(AtomicBool::new(false)),
+            options,
         };
         let writer = file.spawn_writer(tail)?;
         Ok(Self {
@@ -136,8 +160,12 @@ impl Vault {
             key,
             sealed: sealed.clone(),
         };
-        self.append(&record, |bytes| Change::Put { key, sealed, bytes })
-            .await
+        self.append(key.stream, &record, |bytes| Change::Put {
+            key,
+            sealed,
+            bytes,
+        })
+        .await
     }
 
     /// Opens a secret; `None` if there is none under this key.
@@ -176,8 +204,10 @@ impl Vault {
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Stopped`].
     pub async fn remove(&self, key: VaultKey) -> Result<(), StoreError> {
-        self.append(&VaultRecord::Remove { key }, |_| Change::Remove { key })
-            .await
+        self.append(key.stream, &VaultRecord::Remove { key }, |_| {
+            Change::Remove { key }
+        })
+        .await
     }
 
     /// Forgets every secret of a stream, like [`Vault::remove`].
@@ -185,7 +215,7 @@ impl Vault {
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Stopped`].
     pub async fn remove_stream(&self, stream: StreamId) -> Result<(), StoreError> {
-        self.append(&VaultRecord::RemoveStream { stream }, |_| {
+        self.append(stream, &VaultRecord::RemoveStream { stream }, |_| {
             Change::RemoveStream { stream }
         })
         .await
@@ -209,6 +239,7 @@ impl Vault {
 
     async fn append(
         &self,
+        stream: StreamId,
         record: &VaultRecord,
         change: impl FnOnce(u64) -> Change,
     ) -> Result<(), StoreError> {
@@ -218,7 +249,8 @@ impl Vault {
         {
             let writer = self.shared.writer.read().await;
             let writer = writer.as_ref().ok_or(StoreError::Stopped)?;
-            writer.place().await?.send(payload, change).wait().await?;
+            let place = writer.place().await?;
+            place.send(payload, stream, change).wait().await?;
         }
         if self.shared.file.live.dead_bytes() > self.compaction_bytes() {
             let writer = Arc::clone(&self.shared.writer).write_owned().await;
@@ -262,8 +294,8 @@ impl VaultFile {
             identity: self.identity.clone(),
             segment_bytes: u64::MAX,
             queue: QUEUE,
-            sync_delay: Duration::ZERO,
-            before_sync: None,
+            sync_delay: self.options.sync_delay,
+            before_sync: self.options.before_sync.clone(),
         };
         let sink = LiveSink(Arc::clone(&self.live));
         Writer::spawn(tail, options, Arc::clone(&self.stopped), sink)

@@ -7,15 +7,6 @@ use super::*;
 /// Challenges of earlier admits that `begin` refuses to take again.
 const REMEMBERED_CHALLENGES: usize = 256;
 
-/// A login service's challenge that a sealed block used up.
-#[derive(Debug, Clone)]
-pub(super) struct Challenge {
-    pub(super) aud: String,
-    pub(super) kind: Kind,
-    pub(super) nonce: String,
-    pub(super) height: u64,
-}
-
 /// What the broker's records fold to.
 #[derive(Debug, Clone)]
 pub(super) struct Ledgered {
@@ -33,6 +24,50 @@ pub(super) struct Ledgered {
 }
 
 impl Ledgered {
+    pub(super) fn new(base: Base) -> Self {
+        Self {
+            base,
+            lock: None,
+            restrict: None,
+            words: Words::default(),
+            freeze_above: None,
+            restored: None,
+            conflict: false,
+            challenges: VecDeque::new(),
+        }
+    }
+
+    /// What a checkpoint holds, with no lock and no conflict.
+    pub(super) fn of_checkpoint(checkpoint: Checkpoint) -> Result<Self, String> {
+        let Own::Broker {
+            freeze_above,
+            restored,
+            challenges,
+        } = checkpoint.own
+        else {
+            return Err(NOT_OWN.into());
+        };
+        Ok(Self {
+            words: checkpoint.words,
+            freeze_above,
+            restored,
+            challenges,
+            ..Self::new(Base::Standing(Box::new(checkpoint.account)))
+        })
+    }
+
+    /// The record behind a sealed block that was just applied.
+    pub(super) fn behind_sealed(&self) -> Option<Record> {
+        let owes = !self.words.is_empty() || self.freeze_above.is_some() || self.restored.is_some();
+        behind_sealed(&self.base, owes, &self.words, || {
+            Some(Own::Broker {
+                freeze_above: self.freeze_above,
+                restored: self.restored,
+                challenges: self.challenges.clone(),
+            })
+        })
+    }
+
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), String> {
         match record {
             Record::Founding(_) => return Err("second founding record, expected one".into()),
@@ -45,6 +80,7 @@ impl Ledgered {
             }
             Record::BrokerRestored { until } => self.restored = Some(*until),
             Record::Conflict(_) => self.conflict = true,
+            Record::Checkpoint(_) | Record::Settled => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());
@@ -84,12 +120,8 @@ impl Ledgered {
         }
         self.base.adopt(sealed)?;
         if c.kind.is_asked() {
-            self.challenges.push_back(Challenge {
-                aud: c.aud.clone(),
-                kind: c.kind,
-                nonce: c.nonce.clone(),
-                height: c.height,
-            });
+            let used = Challenge::of(&c.aud, c.kind, &c.nonce, c.height);
+            self.challenges.push_back(used);
             if self.challenges.len() > REMEMBERED_CHALLENGES {
                 self.challenges.pop_front();
             }

@@ -13,7 +13,7 @@ mod restrict;
 mod sync;
 mod timing;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     block::{Block, Kind, Sealed},
@@ -30,7 +30,8 @@ use crate::{
 };
 
 use super::{
-    base::{Base, Founding},
+    base::Base,
+    checkpoint::{Challenge, Checkpoint, NOT_OWN, Own, behind_sealed},
     pace::Pace,
     package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
     turn::Turn,
@@ -128,7 +129,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A machine from its records; the first is the founding.
+    /// A machine from its records; the first is the founding or a checkpoint.
     ///
     /// `share` and `content_key` come from the vault; without them the machine signs no admit.
     ///
@@ -141,15 +142,18 @@ impl Broker {
         content_key: Option<ContentKey>,
     ) -> Result<Self, String> {
         let mut records = records.into_iter();
-        let founding = match records.next() {
-            Some(Record::Founding(f)) => f,
+        let state = match records.next() {
+            Some(Record::Founding(f)) => {
+                f.check()?;
+                Ledgered::new(Base::Founding(f))
+            }
+            Some(Record::Checkpoint(c)) => Ledgered::of_checkpoint(*c)?,
             _ => return Err("first record is no founding, expected one".into()),
         };
-        founding.check()?;
         if let Some(share) = &share {
-            founding.check_share(Role::Broker, share)?;
+            state.base.check_share(Role::Broker, share)?;
         }
-        let mut broker = Self::fresh(founding, key, share, content_key);
+        let mut broker = Self::fresh(state, key, share, content_key);
         for record in records {
             broker.state.apply(&record)?;
         }
@@ -172,7 +176,7 @@ impl Broker {
     }
 
     fn fresh(
-        founding: Box<Founding>,
+        state: Ledgered,
         key: Arc<IdentityKey>,
         share: Option<KeyShare>,
         content_key: Option<ContentKey>,
@@ -181,16 +185,7 @@ impl Broker {
             key,
             share,
             content_key,
-            state: Ledgered {
-                base: Base::Founding(founding),
-                lock: None,
-                restrict: None,
-                words: Words::default(),
-                freeze_above: None,
-                restored: None,
-                conflict: false,
-                challenges: VecDeque::new(),
-            },
+            state,
             work: None,
             queued: None,
             foreign: None,
@@ -209,6 +204,11 @@ impl Broker {
     #[must_use]
     pub fn base(&self) -> &Base {
         &self.state.base
+    }
+
+    /// Tells what [`Base::unlocated`] asked for.
+    pub fn locate(&mut self, block: Head) {
+        self.state.base.locate(block);
     }
 
     /// Nothing is open, locked, wanted or owed, and no pace is counted (a machine that comes back
@@ -327,7 +327,12 @@ impl Broker {
             }));
             return;
         }
+        let sealed = matches!(record, Record::Sealed(_));
         turn.out.push(Output::Store(record));
+        if sealed {
+            turn.out
+                .extend(self.state.behind_sealed().map(Output::Store));
+        }
     }
 
     fn line_up<E: Entropy>(&mut self, role: Role, turn: &mut Turn<'_, E>) {

@@ -4,6 +4,7 @@ use subtle::ConstantTimeEq;
 
 use super::*;
 use crate::{
+    agree::Founding,
     block::{Claims, Class},
     body,
     encoding::text_b64,
@@ -81,10 +82,8 @@ impl Broker {
             .validate()
             .map_err(|e| Refusal::Rule(e.to_string()))?;
         Claims::check_texts(&begin.aud, &begin.nonce).map_err(|e| Refusal::Rule(e.to_string()))?;
-        let used = s
-            .challenges
-            .iter()
-            .find(|c| c.nonce == begin.nonce && c.aud == begin.aud && c.kind == begin.kind);
+        let asked = Challenge::of(&begin.aud, begin.kind, &begin.nonce, 0);
+        let used = s.challenges.iter().find(|c| c.is(&asked));
         if let Some(used) = used {
             return Err(Refusal::Replayed {
                 height: used.height,

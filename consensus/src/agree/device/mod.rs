@@ -27,8 +27,9 @@ use crate::{
 };
 
 use super::{
-    base::{Base, Founding},
+    base::Base,
     broker::{MAX_TRIES, after_grace},
+    checkpoint::{Checkpoint, NOT_OWN, Own, behind_sealed},
     package::{Signing, package_hash, package_of, verify_commitment},
     turn::Turn,
     types::{Event, Fault, HeldWord, Input, Output, Prompt, Record, Refusal},
@@ -47,6 +48,37 @@ struct Ledgered {
 }
 
 impl Ledgered {
+    fn new(base: Base) -> Self {
+        Self {
+            base,
+            lock: None,
+            words: Words::default(),
+            restored_at: None,
+            conflict: false,
+        }
+    }
+
+    fn of_checkpoint(checkpoint: Checkpoint) -> Result<Self, String> {
+        let Own::Device { restored_at } = checkpoint.own else {
+            return Err(NOT_OWN.into());
+        };
+        Ok(Self {
+            words: checkpoint.words,
+            restored_at,
+            ..Self::new(Base::Standing(Box::new(checkpoint.account)))
+        })
+    }
+
+    /// The record behind a sealed block that was just applied.
+    fn behind_sealed(&self) -> Option<Record> {
+        let owes = !self.words.is_empty() || self.restored_at.is_some();
+        behind_sealed(&self.base, owes, &self.words, || {
+            Some(Own::Device {
+                restored_at: self.restored_at,
+            })
+        })
+    }
+
     fn apply(&mut self, record: &Record) -> Result<(), String> {
         match record {
             Record::Sealed(sealed) => {
@@ -67,7 +99,7 @@ impl Ledgered {
             Record::Word(held) => self.words.add((**held).clone()),
             Record::DeviceRestored { at } => self.restored_at = Some(*at),
             Record::Conflict(_) => self.conflict = true,
-            Record::Body { .. } => {}
+            Record::Body { .. } | Record::Checkpoint(_) | Record::Settled => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());
@@ -108,7 +140,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// A machine from its records; the first is the founding.
+    /// A machine from its records; the first is the founding or a checkpoint.
     ///
     /// # Errors
     /// Text naming the record that doesn't fit.
@@ -119,25 +151,22 @@ impl Device {
         content_key: ContentKey,
     ) -> Result<Self, String> {
         let mut records = records.into_iter();
-        let founding: Box<Founding> = match records.next() {
-            Some(Record::Founding(f)) => f,
+        let state = match records.next() {
+            Some(Record::Founding(f)) => {
+                f.check()?;
+                Ledgered::new(Base::Founding(f))
+            }
+            Some(Record::Checkpoint(c)) => Ledgered::of_checkpoint(*c)?,
             _ => return Err("first record is no founding, expected one".into()),
         };
-        founding.check()?;
         if let Some(share) = &share {
-            founding.check_share(Role::Device, share)?;
+            state.base.check_share(Role::Device, share)?;
         }
         let mut device = Self {
             key,
             share,
             content_key,
-            state: Ledgered {
-                base: Base::Founding(founding),
-                lock: None,
-                words: Words::default(),
-                restored_at: None,
-                conflict: false,
-            },
+            state,
             open: None,
             answered: None,
             repeat_at: None,
@@ -152,6 +181,11 @@ impl Device {
     #[must_use]
     pub fn base(&self) -> &Base {
         &self.state.base
+    }
+
+    /// Tells what [`Base::unlocated`] asked for.
+    pub fn locate(&mut self, block: Head) {
+        self.state.base.locate(block);
     }
 
     /// Whether the device must dial the trust operator: a word or a stale lock stands, or the
@@ -227,7 +261,12 @@ impl Device {
             }));
             return;
         }
+        let sealed = matches!(record, Record::Sealed(_));
         turn.out.push(Output::Store(record));
+        if sealed {
+            turn.out
+                .extend(self.state.behind_sealed().map(Output::Store));
+        }
     }
 
     fn line_up<E: Entropy>(&mut self, role: Role, turn: &mut Turn<'_, E>) {

@@ -25,7 +25,8 @@ use crate::{
 };
 
 use super::{
-    base::{Base, Founding},
+    base::Base,
+    checkpoint::{Checkpoint, NOT_OWN, Own, behind_sealed},
     pace::Pace,
     package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
     turn::Turn,
@@ -69,6 +70,46 @@ struct Ledgered {
 }
 
 impl Ledgered {
+    fn new(base: Base) -> Self {
+        Self {
+            base,
+            words: Words::default(),
+            acked: None,
+            frozen_at: None,
+            last: None,
+            conflict: false,
+        }
+    }
+
+    fn of_checkpoint(checkpoint: Checkpoint) -> Result<Self, String> {
+        let Own::TrustOperator {
+            acked,
+            frozen_at,
+            last,
+        } = checkpoint.own
+        else {
+            return Err(NOT_OWN.into());
+        };
+        Ok(Self {
+            words: checkpoint.words,
+            acked,
+            frozen_at,
+            last: Some(*last),
+            ..Self::new(Base::Standing(Box::new(checkpoint.account)))
+        })
+    }
+
+    /// The record behind a sealed block that was just applied.
+    fn behind_sealed(&self) -> Option<Record> {
+        behind_sealed(&self.base, !self.words.is_empty(), &self.words, || {
+            Some(Own::TrustOperator {
+                acked: self.acked,
+                frozen_at: self.frozen_at,
+                last: Box::new(self.last.clone()?),
+            })
+        })
+    }
+
     fn apply(&mut self, record: &Record) -> Result<(), String> {
         match record {
             Record::Sealed(sealed) => {
@@ -88,6 +129,7 @@ impl Ledgered {
             }
             Record::Acked(head) => self.acked = Some(*head),
             Record::Conflict(_) => self.conflict = true,
+            Record::Checkpoint(_) | Record::Settled => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());
@@ -131,7 +173,7 @@ struct Restriction<'a> {
 }
 
 impl TrustOperator {
-    /// A machine from its records; the first is the founding.
+    /// A machine from its records; the first is the founding or a checkpoint.
     ///
     /// # Errors
     /// Text naming the record that doesn't fit.
@@ -142,15 +184,18 @@ impl TrustOperator {
         options: TrustOperatorOptions,
     ) -> Result<Self, String> {
         let mut records = records.into_iter();
-        let founding = match records.next() {
-            Some(Record::Founding(f)) => f,
+        let state = match records.next() {
+            Some(Record::Founding(f)) => {
+                f.check()?;
+                Ledgered::new(Base::Founding(f))
+            }
+            Some(Record::Checkpoint(c)) => Ledgered::of_checkpoint(*c)?,
             _ => return Err("first record is no founding, expected one".into()),
         };
-        founding.check()?;
         if let Some(share) = &share {
-            founding.check_share(Role::TrustOperator, share)?;
+            state.base.check_share(Role::TrustOperator, share)?;
         }
-        let mut machine = Self::fresh(founding, key, share, options);
+        let mut machine = Self::fresh(state, key, share, options);
         for record in records {
             machine.state.apply(&record)?;
         }
@@ -158,7 +203,7 @@ impl TrustOperator {
     }
 
     fn fresh(
-        founding: Box<Founding>,
+        state: Ledgered,
         key: Arc<IdentityKey>,
         share: Option<KeyShare>,
         options: TrustOperatorOptions,
@@ -167,14 +212,7 @@ impl TrustOperator {
             key,
             share,
             options,
-            state: Ledgered {
-                base: Base::Founding(founding),
-                words: Words::default(),
-                acked: None,
-                frozen_at: None,
-                last: None,
-                conflict: false,
-            },
+            state,
             open: None,
             broker_up: false,
             compared: false,
@@ -187,6 +225,11 @@ impl TrustOperator {
     #[must_use]
     pub fn base(&self) -> &Base {
         &self.state.base
+    }
+
+    /// Tells what [`Base::unlocated`] asked for.
+    pub fn locate(&mut self, block: Head) {
+        self.state.base.locate(block);
     }
 
     /// Nothing is open or owed, and no pace is counted: the machine may be dropped from RAM.
@@ -247,7 +290,12 @@ impl TrustOperator {
             }));
             return;
         }
+        let sealed = matches!(record, Record::Sealed(_));
         turn.out.push(Output::Store(record));
+        if sealed {
+            turn.out
+                .extend(self.state.behind_sealed().map(Output::Store));
+        }
     }
 
     fn tick<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {

@@ -279,9 +279,20 @@ impl Desk for Broker {
         self.known(account)?;
         let keeper = self.inner.operator.keeper.clone();
         let read = tokio::task::spawn_blocking(move || {
+            let newest = match before {
+                Some(before) => before.checked_sub(1),
+                None => Some(u64::MAX),
+            };
+            let Some(until) = keeper.height(&account)?.min(newest) else {
+                return Ok(Vec::new());
+            };
+            let Some(back) = limit.checked_sub(1) else {
+                return Ok(Vec::new());
+            };
+            let from = until.saturating_sub(back);
             let mut bodies = std::collections::HashMap::new();
             let mut blocks = Vec::new();
-            for record in keeper.records(&account)? {
+            for record in keeper.between(&account, from, until)? {
                 match record {
                     Record::BrokerLock(lock) => {
                         if let Some(body) = lock.body {
@@ -293,15 +304,8 @@ impl Desk for Broker {
                 }
             }
             let content_key = keeper.secrets(&account)?.content_key;
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let mut entries = Vec::new();
-            let wanted = |height: u64| before.is_none_or(|b| height < b);
-            for sealed in blocks
-                .into_iter()
-                .rev()
-                .filter(|s| wanted(s.block.claims().height))
-                .take(limit)
-            {
+            for sealed in blocks.into_iter().rev() {
                 let hash = sealed.block.hash();
                 let salt = keeper.salt(&account, &hash)?;
                 let body = match (&content_key, salt, bodies.get(&hash)) {

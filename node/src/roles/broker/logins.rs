@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use warifu_consensus::{
     agree::{LoginId, Outcome, Record, Refusal},
     party::Sub,
-    time::{GRACE_S, Time},
+    time::{GRACE_S, MAX_LIFETIME_S, Time},
     vote::Verb,
 };
 
@@ -127,11 +127,19 @@ impl Logins {
         entries.retain(|_, e| e.until > now.seconds());
     }
 
-    /// Enters what an account's records still say about recent logins.
-    pub(super) fn remember(&self, sub: Sub, records: &[Record], now: Time) {
-        let Some(Record::Founding(founding)) = records.first() else {
-            return;
-        };
+    /// Whether nobody can ask any more for a login that ended with, or before, a block that
+    /// expired then. A block before it may have expired a lifetime later.
+    pub(super) fn is_forgotten(exp: u64, now: Time) -> bool {
+        let until = exp
+            .saturating_add(MAX_LIFETIME_S)
+            .saturating_add(GRACE_S)
+            .saturating_add(REMEMBERED_S);
+        until <= now.seconds()
+    }
+
+    /// Enters what an account's last records still say about recent logins: they are all, or
+    /// reach back to a block that [is forgotten](Self::is_forgotten).
+    pub(super) fn remember(&self, sub: Sub, account_key: [u8; 32], records: &[Record], now: Time) {
         let mut locked = None;
         let mut superseded = false;
         for record in records {
@@ -164,7 +172,6 @@ impl Logins {
                         } else {
                             Outcome::Expired
                         };
-                        let account_key = founding.account_key;
                         let state = LoginState::Ended {
                             outcome,
                             account_key,
@@ -180,15 +187,7 @@ impl Logins {
         {
             let exp = lock.block.claims().exp;
             let state = LoginState::Pending { exp };
-            self.enter(
-                lock.login,
-                &lock.caller,
-                sub,
-                founding.account_key,
-                state,
-                exp,
-                now,
-            );
+            self.enter(lock.login, &lock.caller, sub, account_key, state, exp, now);
         }
     }
 
@@ -222,10 +221,9 @@ impl Logins {
 #[cfg(test)]
 mod tests {
     use warifu_consensus::{
-        agree::{BrokerLock, Founding, HeldWord},
+        agree::{BrokerLock, HeldWord},
         block::{Block, Claims, Kind, Proof, Sealed, Votes},
         encoding::Hash,
-        party::{Ledger, Parties},
         vote::{Vote, Word},
     };
 
@@ -233,29 +231,6 @@ mod tests {
 
     const NOW: Time = Time(1_800_000_010_000);
     const LOGIN: LoginId = LoginId([7; 16]);
-
-    fn founding() -> Record {
-        let ledger = Ledger {
-            iss: "https://ledger.example".into(),
-            broker: [2; 32],
-            trust_operator: [3; 32],
-        };
-        let parties = Parties {
-            device: [1; 32],
-            broker: [2; 32],
-            trust_operator: [3; 32],
-        };
-        Record::Founding(Box::new(Founding {
-            ledger,
-            sub: Sub([5; 16]),
-            account_key: [4; 32],
-            parties,
-            transcript: Hash([6; 32]),
-            votes: [Vote::Ed25519([0; 64]); 3],
-            session: [8; 32],
-            deadline: NOW,
-        }))
-    }
 
     fn block() -> Block {
         let claims = Claims {
@@ -294,11 +269,11 @@ mod tests {
                 seal: vote,
             },
         }));
-        let mut records = vec![founding(), lock];
+        let mut records = vec![lock];
         records.extend(between);
         records.push(sealed);
         let logins = Logins::default();
-        logins.remember(Sub([5; 16]), &records, NOW);
+        logins.remember(Sub([5; 16]), [1; 32], &records, NOW);
         let login = logins.find("shop", &LOGIN).expect("remembered");
         login.state.borrow().clone()
     }

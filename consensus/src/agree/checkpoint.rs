@@ -1,0 +1,109 @@
+//! What stands behind every sealed block of a party's records, so that a start reads a chain's
+//! end and not the whole chain.
+//!
+//! Behind a sealed block comes [`Record::Settled`] if the party owes nothing then, else, and at
+//! every 32nd block, a [`Checkpoint`]: the fold of all records up to it. A machine begins with its
+//! founding or with a checkpoint, and folds what follows. A checkpoint is a record like others: it
+//! lies in the same journal, chained to the block it stands behind, and is written with it in one
+//! step. It decides nothing: a fold over all records passes over it and comes to the same state.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    block::{Kind, Sealed},
+    chain::{Account, Head},
+    encoding::{Context, Fields},
+    time::Time,
+};
+
+use super::{base::Base, types::Record, words::Words};
+
+/// Blocks from one checkpoint to the next: what a start has to fold at most.
+pub(super) const CHECKPOINT_EVERY: u64 = 32;
+
+/// The fold of a party's records up to a sealed block; no lock stands then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub(super) account: Account,
+    pub(super) words: Words,
+    pub(super) own: Own,
+}
+
+impl Checkpoint {
+    /// The block that it stands behind.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.account.head()
+    }
+}
+
+/// What only one of the parties keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Own {
+    Device {
+        restored_at: Option<Time>,
+    },
+    Broker {
+        freeze_above: Option<u64>,
+        restored: Option<Time>,
+        challenges: VecDeque<Challenge>,
+    },
+    TrustOperator {
+        acked: Option<Head>,
+        frozen_at: Option<u64>,
+        last: Box<Sealed>,
+    },
+}
+
+/// A login service's challenge that a sealed block used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Challenge {
+    /// First 16 bytes of the hash of relying party, kind and nonce.
+    digest: [u8; 16],
+    /// The block's height.
+    pub(super) height: u64,
+}
+
+impl Challenge {
+    pub(super) fn of(aud: &str, kind: Kind, nonce: &str, height: u64) -> Self {
+        let hash = Fields::new(Context::Challenge)
+            .var(aud.as_bytes())
+            .var(kind.name().as_bytes())
+            .var(nonce.as_bytes())
+            .finish();
+        let mut digest = [0; 16];
+        for (byte, of_hash) in digest.iter_mut().zip(hash.0) {
+            *byte = of_hash;
+        }
+        Self { digest, height }
+    }
+
+    /// Whether it is the same challenge, whatever block used it.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+/// The record that is stored behind a sealed block; none before there is a chain.
+pub(super) fn behind_sealed(
+    base: &Base,
+    owes: bool,
+    words: &Words,
+    own: impl FnOnce() -> Option<Own>,
+) -> Option<Record> {
+    let account = base.account()?;
+    if !owes && !account.head().height.is_multiple_of(CHECKPOINT_EVERY) {
+        return Some(Record::Settled);
+    }
+    let checkpoint = Checkpoint {
+        account: account.clone(),
+        words: words.clone(),
+        own: own()?,
+    };
+    Some(Record::Checkpoint(Box::new(checkpoint)))
+}
+
+/// A checkpoint of another party stands where a machine begins.
+pub(super) const NOT_OWN: &str = "checkpoint is of another party's journal";
