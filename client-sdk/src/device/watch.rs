@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::sync::broadcast;
+use tracing::field::display;
 use warifu_consensus::{
     agree::{Event, Prompt},
     block::Sealed,
@@ -15,7 +16,7 @@ use warifu_consensus::{
 };
 
 use super::PendingView;
-use crate::runtime::{KeeperError, Watch};
+use crate::runtime::{About, KeeperError, Watch};
 
 /// Events that a slow reader may fall behind.
 const BACKLOG: usize = 256;
@@ -100,8 +101,9 @@ impl DeviceWatch {
 }
 
 impl Watch for DeviceWatch {
-    fn event(&self, sub: &Sub, event: Event) {
-        let sub = *sub;
+    fn event(&self, about: &About, event: Event) {
+        let sub = about.sub;
+        let (height, trace) = (about.height, about.trace().map(display));
         match event {
             Event::Prompt(prompt) => {
                 lock(&self.prompts).insert(prompt.hash, (sub, prompt.clone()));
@@ -124,13 +126,16 @@ impl Watch for DeviceWatch {
             }
             Event::Sealed(sealed) => {
                 let height = sealed.block.claims().height;
+                tracing::info!(account = %sub, height, trace, "sealed");
                 lock(&self.prompts).retain(|_, (s, p)| *s != sub || p.claims.height > height);
                 self.tell(DeviceEvent::Sealed { sub, sealed });
             }
             Event::Dead => self.tell(DeviceEvent::Dead { sub }),
-            Event::Fault(fault) => tracing::warn!(account = %sub, %fault, "fault"),
+            Event::Fault(fault) => {
+                tracing::warn!(account = %sub, height, trace, %fault, "fault");
+            }
             Event::Rejected { from, refusal } => {
-                tracing::info!(account = %sub, %from, %refusal, "rejected");
+                tracing::info!(account = %sub, height, trace, %from, %refusal, "rejected");
             }
             Event::Began { .. }
             | Event::NotBegun { .. }

@@ -22,6 +22,7 @@ use warifu_consensus::{
 use super::{
     Clock, Keeper, KeeperError, Lines, Machine, Recover, Watch,
     actor::{Actor, Command},
+    steps::Steps,
 };
 use crate::store::Store;
 
@@ -261,6 +262,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
                 sub,
                 shared: Arc::clone(&self.shared),
                 inbox,
+                steps: Steps::default(),
             };
             self.shared.runtime.spawn(actor.run());
             sender

@@ -11,7 +11,7 @@ use warifu_consensus::{
     wire::{Agree, MAX_BLOCKS_BYTES, Message, SaltBytes},
 };
 
-use super::{KeeperError, Machine, accounts::Shared, os_entropy};
+use super::{KeeperError, Machine, accounts::Shared, os_entropy, steps::Steps};
 use crate::store::{Space, Store};
 
 /// How long a machine with nothing to do stays in RAM.
@@ -36,6 +36,7 @@ pub(super) struct Actor<M: Machine, S: Store> {
     pub(super) sub: Sub,
     pub(super) shared: Arc<Shared<M, S>>,
     pub(super) inbox: mpsc::Receiver<Command<M>>,
+    pub(super) steps: Steps,
 }
 
 /// Records and salts that must be durable before the next visible output.
@@ -124,7 +125,8 @@ impl<M: Machine, S: Store> Actor<M, S> {
         })
     }
 
-    async fn step(&self, machine: &mut M, input: Input) -> Result<(), KeeperError> {
+    async fn step(&mut self, machine: &mut M, input: Input) -> Result<(), KeeperError> {
+        self.steps.takes(&self.sub, &input);
         let now = (self.shared.clock)();
         let outputs = match self.shared.keeper.space() {
             Space::NearlyFull => machine.when_nearly_full(&input),
@@ -146,7 +148,7 @@ impl<M: Machine, S: Store> Actor<M, S> {
             .want(&self.sub, Role::TrustOperator, wanted);
     }
 
-    async fn perform(&self, outputs: Vec<Output>) -> Result<(), KeeperError> {
+    async fn perform(&mut self, outputs: Vec<Output>) -> Result<(), KeeperError> {
         let mut pending = Pending::default();
         for output in outputs {
             match output {
@@ -158,6 +160,7 @@ impl<M: Machine, S: Store> Actor<M, S> {
                 }
                 Output::Send { to, agree } => {
                     self.settle(&mut pending).await?;
+                    self.steps.sends(&self.sub, to, &agree);
                     self.send(to, agree);
                 }
                 Output::SendBlocks { to, from, until } => {
@@ -170,7 +173,8 @@ impl<M: Machine, S: Store> Actor<M, S> {
                 }
                 Output::Tell(event) => {
                     self.settle(&mut pending).await?;
-                    self.shared.watch.event(&self.sub, event);
+                    self.steps.tells(&self.sub, &event);
+                    self.shared.watch.event(&self.steps.about(self.sub), event);
                 }
             }
         }

@@ -38,14 +38,14 @@ impl Identity {
                 syncs: counter!("warifu_journal_syncs_total"),
                 records: counter!("warifu_journal_records_total"),
                 bytes: counter!("warifu_journal_bytes_total"),
-                sync_seconds: histogram!("warifu_journal_sync_seconds"),
+                sync_seconds: histogram!("warifu_journal_sync_duration_seconds"),
             }
         } else {
             Measures {
                 syncs: counter!("warifu_vault_syncs_total"),
                 records: counter!("warifu_vault_records_total"),
                 bytes: counter!("warifu_vault_bytes_total"),
-                sync_seconds: histogram!("warifu_vault_sync_seconds"),
+                sync_seconds: histogram!("warifu_vault_sync_duration_seconds"),
             }
         }
     }
