@@ -60,6 +60,8 @@ pub struct NodeConfig {
     pub log_format: LogFormat,
     /// Where an operator is watched (`/metrics`); `None` for nowhere.
     pub metrics: Option<SocketAddr>,
+    /// The collector that gets spans: `http://` and an authority; `None` for none.
+    pub otlp: Option<String>,
 }
 
 /// The form of log lines on stderr.
@@ -452,6 +454,7 @@ impl Check<'_> {
             return Err(self.field("node.log", format!("{:?}", table.log), expected));
         }
         let metrics = self.metrics(&table.metrics, table.metrics_off_loopback, role)?;
+        let otlp = self.otlp(table.otlp)?;
         Ok(NodeConfig {
             identity,
             master_key,
@@ -460,6 +463,7 @@ impl Check<'_> {
             log: table.log,
             log_format,
             metrics,
+            otlp,
         })
     }
 
@@ -484,6 +488,20 @@ impl Check<'_> {
             ),
             Err(_) => wrong("an address and port such as 127.0.0.1:7203, or nothing"),
         }
+    }
+
+    /// Spans name accounts and travel in the clear: `https` would promise what this exporter can't keep.
+    fn otlp(&self, text: String) -> Result<Option<String>, ConfigError> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let authority = text.strip_prefix("http://").unwrap_or_default();
+        let is_one = authority.parse::<axum::http::uri::Authority>().is_ok();
+        if is_one && !authority.contains('@') {
+            return Ok(Some(text));
+        }
+        let expected = "http:// with a host and port, such as http://127.0.0.1:4318: no path, no https";
+        Err(self.field("node.otlp", format!("{text:?}"), expected))
     }
 
     /// Joins the path and refuses one inside the node's directory or its data: a copy of either

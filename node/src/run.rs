@@ -115,7 +115,9 @@ async fn watch_listener(config: &Config) -> Result<Option<Listener>, RunError> {
     let Some(address) = config.node.metrics else {
         return Ok(None);
     };
-    let bound = Listener::bind(address, Recorder::install()?).await;
+    let recorder = Recorder::install()?;
+    recorder.begin(config.role());
+    let bound = Listener::bind(address, recorder).await;
     bound
         .map(Some)
         .map_err(|source| RunError::Listen { address, source })
@@ -180,7 +182,7 @@ async fn run_broker(
     };
     let broker = Broker::start(options, settings).await?;
     if let Some(watching) = &mut watching {
-        watching.serve(broker.readiness());
+        watching.serve(broker.watched());
     }
     let http = listener.local_addr().unwrap_or(own.http);
     ready(
@@ -232,7 +234,7 @@ async fn run_trust_operator(
     };
     let node = TrustOperator::start(options, policy).await?;
     if let Some(watching) = &mut watching {
-        watching.serve(node.readiness());
+        watching.serve(node.watched());
     }
     ready(
         Role::TrustOperator,

@@ -6,11 +6,10 @@ use std::{
 };
 
 use tokio::sync::broadcast;
-use tracing::field::display;
 use warifu_consensus::{
     agree::{Event, Prompt},
     block::Sealed,
-    encoding::Hash,
+    encoding::{Hash, TraceName},
     party::Sub,
     wire::Reason,
 };
@@ -103,7 +102,6 @@ impl DeviceWatch {
 impl Watch for DeviceWatch {
     fn event(&self, about: &About, event: Event) {
         let sub = about.sub;
-        let (height, trace) = (about.height, about.trace().map(display));
         match event {
             Event::Prompt(prompt) => {
                 lock(&self.prompts).insert(prompt.hash, (sub, prompt.clone()));
@@ -126,16 +124,19 @@ impl Watch for DeviceWatch {
             }
             Event::Sealed(sealed) => {
                 let height = sealed.block.claims().height;
-                tracing::info!(account = %sub, height, trace, "sealed");
+                let trace = TraceName::of(&sealed.block.hash());
+                tracing::info!(account = %sub, height, %trace, "sealed");
                 lock(&self.prompts).retain(|_, (s, p)| *s != sub || p.claims.height > height);
                 self.tell(DeviceEvent::Sealed { sub, sealed });
             }
             Event::Dead => self.tell(DeviceEvent::Dead { sub }),
             Event::Fault(fault) => {
-                tracing::warn!(account = %sub, height, trace, %fault, "fault");
+                tracing::warn!(account = %sub, height = about.height,
+                    trace = about.trace().map(display), %fault, "fault");
             }
             Event::Rejected { from, refusal } => {
-                tracing::info!(account = %sub, height, trace, %from, %refusal, "rejected");
+                tracing::info!(account = %sub, height = about.height,
+                    trace = about.trace().map(display), %from, %refusal, "rejected");
             }
             Event::Began { .. }
             | Event::NotBegun { .. }

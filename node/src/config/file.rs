@@ -61,6 +61,9 @@ pub struct NodeTable {
     /// Whether `metrics` may be an address that other machines reach.
     #[serde(default)]
     pub metrics_off_loopback: bool,
+    /// Where spans are exported to: a collector's `http://` address, empty for nowhere.
+    #[serde(default)]
+    pub otlp: String,
 }
 
 /// `[broker]`.
@@ -164,6 +167,7 @@ impl NodeTable {
             log_format: log_format(),
             metrics: String::new(),
             metrics_off_loopback: false,
+            otlp: String::new(),
         }
     }
 }
@@ -270,6 +274,11 @@ impl NodeTable {
                 self.metrics_off_loopback.to_string(),
             );
         }
+        out.field(
+            "An OpenTelemetry collector (OTLP over HTTP) that gets spans, such as http://127.0.0.1:4318 (default empty: none).",
+            "otlp",
+            text(&self.otlp),
+        );
     }
 }
 

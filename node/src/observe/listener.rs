@@ -17,11 +17,21 @@ use warifu_client_sdk::login_service::api::HealthAnswer;
 
 use super::Recorder;
 
-/// How often what was recorded is folded.
+/// How often what was recorded is folded, and the other operator's clock is asked.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Says whether logins are possible, else why not: a text for `/readyz`.
-pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// What is watched.
+pub trait Watched: Send + Sync + 'static {
+    /// Whether logins are possible, else why not: a text for `/readyz`.
+    ///
+    /// # Errors
+    /// The text.
+    fn readiness(&self) -> Result<(), String>;
+    /// Sets the gauges that are looked up when somebody asks.
+    fn gauges(&self);
+    /// Measures what needs the other operator; every few seconds.
+    fn measure(&self);
+}
 
 /// A bound listener, and once it serves, its tasks. Dropping it ends them.
 pub struct Listener {
@@ -34,7 +44,8 @@ pub struct Listener {
 #[derive(Clone)]
 struct Shown {
     recorder: Recorder,
-    readiness: Readiness,
+    watched: Arc<dyn Watched>,
+    process: metrics_process::Collector,
 }
 
 impl Listener {
@@ -59,7 +70,7 @@ impl Listener {
     }
 
     /// Answers from now on, in the background.
-    pub fn serve(&mut self, readiness: Readiness) {
+    pub fn serve(&mut self, watched: Arc<dyn Watched>) {
         let Some(bound) = self.bound.take() else {
             return;
         };
@@ -70,7 +81,8 @@ impl Listener {
             .route("/readyz", get(readyz))
             .with_state(Shown {
                 recorder: recorder.clone(),
-                readiness,
+                watched: Arc::clone(&watched),
+                process: metrics_process::Collector::default(),
             });
         self.tasks.push(tokio::spawn(async move {
             if let Err(error) = axum::serve(bound, router).await {
@@ -79,6 +91,7 @@ impl Listener {
         }));
         self.tasks.push(tokio::spawn(async move {
             loop {
+                watched.measure();
                 tokio::time::sleep(UPKEEP).await;
                 recorder.upkeep();
             }
@@ -95,6 +108,8 @@ impl Drop for Listener {
 }
 
 async fn metrics(State(shown): State<Shown>) -> Response {
+    shown.watched.gauges();
+    shown.process.collect();
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], shown.recorder.render()).into_response()
 }
@@ -107,7 +122,7 @@ async fn healthz() -> Json<HealthAnswer> {
 }
 
 async fn readyz(State(shown): State<Shown>) -> Response {
-    let (code, status, reason) = match (shown.readiness)() {
+    let (code, status, reason) = match shown.watched.readiness() {
         Ok(()) => (StatusCode::OK, "ok", None),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", Some(reason)),
     };

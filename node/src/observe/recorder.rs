@@ -2,7 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use metrics::gauge;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use warifu_consensus::party::Role;
+
+use super::{counts, help};
+use crate::output::role_name;
 
 /// Upper bounds in seconds of every histogram: from a sync on a good disk to a customer who hesitates.
 const BUCKETS_S: [f64; 18] = [
@@ -42,8 +47,16 @@ impl Recorder {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS_S)?;
         let handle = builder.install_recorder()?;
+        help::describe();
         *installed = Some(handle.clone());
         Ok(Self { handle })
+    }
+
+    /// Begins what is counted for a node of this role.
+    pub fn begin(&self, role: Role) {
+        let version = env!("CARGO_PKG_VERSION");
+        gauge!("warifu_build_info", "version" => version, "role" => role_name(role)).set(1.0);
+        counts::begin(role);
     }
 
     /// All measures in Prometheus' text format (version 0.0.4, UTF-8).

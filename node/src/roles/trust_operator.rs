@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use warifu_client_sdk::runtime::{KeeperError, Recover, Secrets, Watch};
+use tracing::field::display;
+
+use warifu_client_sdk::runtime::{About, KeeperError, Recover, Secrets, Watch};
 use warifu_consensus::{
+    encoding::TraceName,
     agree::{Event, Record, TrustOperator as SealingMachine, TrustOperatorOptions},
     party::{Role, Sub},
     signature::IdentityKey,
 };
 
-use crate::observe::Readiness;
+use crate::observe::{Watched, counts};
 
 use super::{
     enrolments::Enrolments,
@@ -40,20 +43,27 @@ struct TrustOperatorWatch {
 }
 
 impl Watch for TrustOperatorWatch {
-    fn event(&self, sub: &Sub, event: Event) {
+    fn event(&self, about: &About, event: Event) {
+        counts::told(&event);
+        let (sub, height) = (&about.sub, about.height);
+        let trace = || about.trace().map(display);
         match event {
             Event::Sealed(sealed) => {
                 let c = sealed.block.claims();
-                tracing::info!(account = %sub, height = c.height, kind = c.kind.name(), "sealed");
+                let trace = TraceName::of(&sealed.block.hash());
+                tracing::info!(account = %sub, height = c.height, %trace, kind = c.kind.name(), "sealed");
             }
-            Event::Fault(fault) => tracing::warn!(account = %sub, %fault, "fault"),
+            Event::Fault(fault) => {
+                tracing::warn!(account = %sub, height, trace = trace(), %fault, "fault");
+            }
             // A device may repeat what is refused as fast as its line carries: no log fills with it.
             Event::Rejected {
                 from: Role::Device,
                 refusal,
-            } => tracing::debug!(account = %sub, %refusal, "rejected, from the device"),
+            } => tracing::debug!(account = %sub, height, trace = trace(), %refusal,
+                "rejected, from the device"),
             Event::Rejected { from, refusal } => {
-                tracing::info!(account = %sub, %from, %refusal, "rejected");
+                tracing::info!(account = %sub, height, trace = trace(), %from, %refusal, "rejected");
             }
             Event::Dead => tracing::info!(account = %sub, "genesis declared dead"),
             _ => {}
@@ -131,11 +141,10 @@ impl TrustOperator {
         })
     }
 
-    /// Whether it can seal, for those who watch it.
+    /// What those who watch it may ask.
     #[must_use]
-    pub fn readiness(&self) -> Readiness {
-        let operator = Arc::clone(&self.operator);
-        Arc::new(move || operator.readiness())
+    pub fn watched(&self) -> Arc<dyn Watched> {
+        Arc::clone(&self.operator) as _
     }
 
     /// Ends lines and actors.
