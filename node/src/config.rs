@@ -500,7 +500,8 @@ impl Check<'_> {
         if is_one && !authority.contains('@') {
             return Ok(Some(text));
         }
-        let expected = "http:// with a host and port, such as http://127.0.0.1:4318: no path, no https";
+        let expected =
+            "http:// with a host and port, such as http://127.0.0.1:4318: no path, no https";
         Err(self.field("node.otlp", format!("{text:?}"), expected))
     }
 

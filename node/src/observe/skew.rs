@@ -35,9 +35,9 @@ impl Skew {
                 .to_frame()
                 .ok(),
             Clock::Answer { asked, at } => {
-                let ours = self
-                    .asked
-                    .compare_exchange(asked, 0, Ordering::Relaxed, Ordering::Relaxed);
+                let ours =
+                    self.asked
+                        .compare_exchange(asked, 0, Ordering::Relaxed, Ordering::Relaxed);
                 if ours.is_ok()
                     && asked != 0
                     && let Some((skew_s, round_trip_s)) = measured(asked, at, now.0)

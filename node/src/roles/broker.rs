@@ -13,8 +13,8 @@ use warifu_client_sdk::{
 };
 use warifu_consensus::{
     agree::{Broker as ProposingMachine, Event, Founding, Record},
-    encoding::{TraceName, text_b64},
     block::{Kind, Sealed},
+    encoding::{TraceName, text_b64},
     party::{Role, Sub},
     signature::IdentityKey,
     time::Time,

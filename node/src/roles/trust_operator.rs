@@ -6,8 +6,8 @@ use tracing::field::display;
 
 use warifu_client_sdk::runtime::{About, KeeperError, Recover, Secrets, Watch};
 use warifu_consensus::{
-    encoding::TraceName,
     agree::{Event, Record, TrustOperator as SealingMachine, TrustOperatorOptions},
+    encoding::TraceName,
     party::{Role, Sub},
     signature::IdentityKey,
 };

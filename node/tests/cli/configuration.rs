@@ -22,7 +22,7 @@ fn errors_name_the_field() {
     let dir = tempfile::tempdir().unwrap();
     init_all(dir.path());
     let replaced = |from: &'static str, to: &'static str| move |text: &str| text.replace(from, to);
-    let cases: [(&str, &str, &str, &[&str]); 17] = [
+    let cases: [(&str, &str, &str, &[&str]); 19] = [
         (
             "b",
             "ticket_lifetime_s",
@@ -96,6 +96,18 @@ fn errors_name_the_field() {
             "metrics = \"\"",
             "metrics = \"192.0.2.1:7203\"",
             &["node.metrics is", "loopback", "metrics_off_loopback"],
+        ),
+        (
+            "d",
+            "otlp = \"\"",
+            "otlp = \"https://collector.example:4318\"",
+            &["node.otlp is", "no https"],
+        ),
+        (
+            "b",
+            "otlp = \"\"",
+            "otlp = \"http://127.0.0.1:4318/v1/traces\"",
+            &["node.otlp is", "no path"],
         ),
         (
             "d",
