@@ -107,6 +107,7 @@ struct Followed {
     login: Option<LoginId>,
     since: Instant,
     begun: [Option<Instant>; STEPS],
+    ended: bool,
 }
 
 /// See the module.
@@ -203,10 +204,19 @@ impl Steps {
 
     /// This party's user is told something.
     pub(super) fn tells(&mut self, sub: &Sub, event: &Event) {
-        let Event::Ended { login, outcome } = event else {
-            return;
+        let (login, outcome) = match event {
+            Event::Ended { login, outcome } => (login, outcome),
+            Event::NotBegun { login, .. } => {
+                self.asked.take_if(|(asked, _)| asked == login);
+                return;
+            }
+            _ => return,
         };
-        let Some(followed) = &mut self.followed else {
+        if self.asked.take_if(|(asked, _)| asked == login).is_some() {
+            // It ended before its turn came.
+            return;
+        }
+        let Some(followed) = self.followed.as_mut().filter(|f| !f.ended) else {
             return;
         };
         // A lock that a restart took up again has lost its login's name here, and is the only one.
@@ -219,8 +229,7 @@ impl Steps {
         }
         let elapsed = followed.since.elapsed();
         followed.finish(sub, Step::Whole, elapsed, Some((login, outcome)));
-        followed.begun = [None; STEPS];
-        self.asked = None;
+        followed.ended = true;
     }
 
     fn follow(&mut self, block: &Block) {
@@ -229,9 +238,12 @@ impl Steps {
             return;
         }
         let claims = block.claims();
-        let (login, since) = match self.asked.take() {
-            Some((login, since)) => (Some(login), since),
-            None => (None, Instant::now()),
+        // Without a fresh wish it is the open one's, one height up (protocol rule 5).
+        let moved = self.followed.take().filter(|f| !f.ended);
+        let (login, since) = match (self.asked.take(), moved) {
+            (Some((login, since)), _) => (Some(login), since),
+            (None, Some(moved)) => (moved.login, moved.since),
+            (None, None) => (None, Instant::now()),
         };
         self.followed = Some(Followed {
             hash,
@@ -240,6 +252,7 @@ impl Steps {
             login,
             since,
             begun: [None; STEPS],
+            ended: false,
         });
     }
 
@@ -313,5 +326,90 @@ impl Followed {
             by = ended.and_then(|(_, (_, by))| by).map(tracing::field::display),
             login = ended.map(|(login, _)| text_b64(&login.0)),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu_consensus::{agree::Begin, agree::Refusal, block::Claims, body::Body};
+
+    use super::*;
+
+    const SUB: Sub = Sub([5; 16]);
+    const FIRST: LoginId = LoginId([1; 16]);
+    const SECOND: LoginId = LoginId([2; 16]);
+
+    fn prepare(height: u64) -> Agree {
+        let claims = Claims {
+            iss: "https://ledger.example".into(),
+            sub: SUB,
+            aud: "https://shop.example".into(),
+            iat: 1_800_000_000,
+            exp: 1_800_000_090,
+            nonce: "A".repeat(22),
+            kind: Kind::Login,
+            height,
+            prev: Hash([9; 32]),
+            epoch: 0,
+            body: Some(Hash([10; 32])),
+            supersedes: None,
+            genesis: None,
+        };
+        let block = Block::new(claims, &[4; 32]).expect("a block");
+        Agree::Prepare { block }
+    }
+
+    fn begin(steps: &mut Steps, login: LoginId) {
+        let begin = Begin {
+            login,
+            caller: "shop".into(),
+            aud: "https://shop.example".into(),
+            nonce: "A".repeat(22),
+            kind: Kind::Login,
+            body: Body::default(),
+            lifetime_s: 90,
+        };
+        steps.takes(&SUB, &Input::Begin(Box::new(begin)));
+    }
+
+    fn end(steps: &mut Steps, login: LoginId) {
+        let outcome = Outcome::Expired;
+        steps.tells(&SUB, &Event::Ended { login, outcome });
+    }
+
+    #[test]
+    fn a_login_is_followed_one_height_up_and_no_other_takes_its_place() {
+        let mut steps = Steps::default();
+        begin(&mut steps, FIRST);
+        steps.sends(&SUB, Role::TrustOperator, &prepare(1));
+        let since = steps.followed.as_ref().expect("followed").since;
+        begin(&mut steps, SECOND);
+        let refusal = Refusal::Busy { until: 0 };
+        let login = SECOND;
+        steps.tells(&SUB, &Event::NotBegun { login, refusal });
+        steps.sends(&SUB, Role::TrustOperator, &prepare(2));
+        let followed = steps.followed.as_ref().expect("followed");
+        assert_eq!((followed.height, followed.login), (2, Some(FIRST)));
+        assert_eq!(followed.since, since);
+        assert_eq!(steps.about(SUB).height, Some(2));
+
+        begin(&mut steps, SECOND);
+        end(&mut steps, SECOND);
+        assert!(!steps.followed.as_ref().expect("followed").ended);
+        end(&mut steps, FIRST);
+        assert!(steps.followed.as_ref().expect("followed").ended);
+        steps.sends(&SUB, Role::TrustOperator, &prepare(3));
+        assert_eq!(steps.followed.as_ref().expect("followed").login, None);
+    }
+
+    #[test]
+    fn what_is_repeated_was_waited_for() {
+        let mut steps = Steps::default();
+        begin(&mut steps, FIRST);
+        steps.sends(&SUB, Role::TrustOperator, &prepare(1));
+        let first = steps.followed.as_ref().expect("followed").begun;
+        steps.sends(&SUB, Role::TrustOperator, &prepare(1));
+        assert_eq!(steps.followed.as_ref().expect("followed").begun, first);
+        assert!(first[Step::Prepare as usize].is_some());
     }
 }

@@ -140,7 +140,6 @@ pub fn request(method: &Method, route: String, status: StatusCode, took: Duratio
 /// Zeros for what an alert watches and a good day never counts: a series that only appears with its
 /// first bad event has no increase to see.
 pub(super) fn begin(role: Role) {
-    open_proposals(0.0);
     for from in [Role::Device, Role::Broker, Role::TrustOperator] {
         if from != role {
             counter!("warifu_faults_total", "culprit" => role_name(from)).increment(0);
@@ -169,6 +168,7 @@ pub(super) fn begin(role: Role) {
     counter!("warifu_dials_failed_total").increment(0);
     counter!("warifu_accounts_restored_total").increment(0);
     if role == Role::Broker {
+        open_proposals(0.0);
         for outcome in ["admitted", "expired", "cancelled"] {
             counter!("warifu_logins_total", "outcome" => outcome, "by" => "nobody").increment(0);
         }

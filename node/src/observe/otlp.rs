@@ -23,6 +23,8 @@ impl Poster {
     pub(super) fn new(runtime: Handle) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
+            // Where spans go, the configuration says, not the environment.
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self { client, runtime })
