@@ -54,11 +54,13 @@ pub enum Context {
     Digits,
     /// A challenge that a block used up, as the broker remembers it.
     Challenge,
+    /// What a proposal is called by those who watch the nodes, from its block's hash.
+    Trace,
 }
 
 impl Context {
     /// All contexts, for checking that their strings differ.
-    pub const ALL: [Context; 14] = [
+    pub const ALL: [Context; 15] = [
         Context::Block,
         Context::Commitment,
         Context::Share,
@@ -73,6 +75,7 @@ impl Context {
         Context::ContentKeyHash,
         Context::Digits,
         Context::Challenge,
+        Context::Trace,
     ];
 
     /// The BLAKE3 `derive_key` context string.
@@ -93,6 +96,7 @@ impl Context {
             Context::ContentKeyHash => "warifu/1 content key hash",
             Context::Digits => "warifu/1 enrolment digits",
             Context::Challenge => "warifu/1 used challenge",
+            Context::Trace => "warifu/1 trace",
         }
     }
 }
@@ -210,6 +214,41 @@ pub fn derive(context: Context, parts: &[&[u8]]) -> Hash {
         hasher.update(part);
     }
     Hash(*hasher.finalize().as_bytes())
+}
+
+/// What everybody calls one proposal who watches the nodes: each party derives the same from the
+/// block's hash, so that no identifier for watching travels. Neither secret nor proof of anything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TraceName {
+    /// The trace's id (W3C Trace Context), 16 bytes.
+    pub trace: [u8; 16],
+    /// The id of its root span, 8 bytes.
+    pub root: [u8; 8],
+}
+
+impl TraceName {
+    /// The name of the proposal whose block has this hash: the first 24 bytes of its hash in
+    /// [`Context::Trace`].
+    #[must_use]
+    pub fn of(block: &Hash) -> TraceName {
+        let hash = derive(Context::Trace, &[&block.0]).0;
+        let mut name = TraceName {
+            trace: [0; 16],
+            root: [0; 8],
+        };
+        let ids = name.trace.iter_mut().chain(&mut name.root);
+        ids.zip(hash).for_each(|(id, byte)| *id = byte);
+        name
+    }
+}
+
+/// The trace's id in 32 lower-case hexadecimal digits.
+impl fmt::Display for TraceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.trace
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// A structure being hashed: fixed fields as they are, variable ones prefixed with a u32 BE length.

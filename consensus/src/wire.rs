@@ -135,6 +135,25 @@ pub enum Message {
     },
     /// About an enrolment session.
     Enrol(Box<EnrolMessage>),
+    /// Operator ↔ operator: about their clocks. Nothing is ever decided by it.
+    Clock(Clock),
+}
+
+/// How two operators learn how far their clocks are apart: unsigned, for whoever watches them only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Clock {
+    /// What does your clock say?
+    Ask {
+        /// The asker's clock: milliseconds since the Unix epoch.
+        asked: u64,
+    },
+    /// That.
+    Answer {
+        /// As asked.
+        asked: u64,
+        /// The answerer's clock: milliseconds since the Unix epoch.
+        at: u64,
+    },
 }
 
 impl Message {

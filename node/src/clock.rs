@@ -17,6 +17,13 @@ pub fn now() -> Time {
     Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The same clock as finely as the system gives it, for spans only.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one clock")]
+pub(crate) fn precise() -> SystemTime {
+    SystemTime::now()
+}
+
 /// A block's time in this machine's time zone (`TZ`, else the system's), with its offset:
 /// `2026-08-05 14:03:07 +09:00`. `seconds` are since the Unix epoch; a time past the year 9999 is
 /// given as `@seconds`.

@@ -211,6 +211,9 @@ pub(super) async fn run(inner: Arc<Inner>, sub: Sub, parties: Parties, mut event
                     Ok(Message::Enrol(message)) => {
                         tracing::debug!(%role, message = message.name(), "enrolment is over");
                     }
+                    Ok(Message::Clock(_)) => {
+                        tracing::debug!(%role, "operators' talk about clocks, not a device's");
+                    }
                     Err(error) => tracing::warn!(%role, %error, "frame refused"),
                 }
             }

@@ -9,13 +9,13 @@ use tokio::sync::broadcast;
 use warifu_consensus::{
     agree::{Event, Prompt},
     block::Sealed,
-    encoding::Hash,
+    encoding::{Hash, TraceName},
     party::Sub,
     wire::Reason,
 };
 
 use super::PendingView;
-use crate::runtime::{KeeperError, Watch};
+use crate::runtime::{About, KeeperError, Watch};
 
 /// Events that a slow reader may fall behind.
 const BACKLOG: usize = 256;
@@ -100,8 +100,8 @@ impl DeviceWatch {
 }
 
 impl Watch for DeviceWatch {
-    fn event(&self, sub: &Sub, event: Event) {
-        let sub = *sub;
+    fn event(&self, about: &About, event: Event) {
+        let sub = about.sub;
         match event {
             Event::Prompt(prompt) => {
                 lock(&self.prompts).insert(prompt.hash, (sub, prompt.clone()));
@@ -124,13 +124,19 @@ impl Watch for DeviceWatch {
             }
             Event::Sealed(sealed) => {
                 let height = sealed.block.claims().height;
+                let trace = TraceName::of(&sealed.block.hash());
+                tracing::info!(account = %sub, height, %trace, "sealed");
                 lock(&self.prompts).retain(|_, (s, p)| *s != sub || p.claims.height > height);
                 self.tell(DeviceEvent::Sealed { sub, sealed });
             }
             Event::Dead => self.tell(DeviceEvent::Dead { sub }),
-            Event::Fault(fault) => tracing::warn!(account = %sub, %fault, "fault"),
+            Event::Fault(fault) => {
+                tracing::warn!(account = %sub, height = about.height,
+                    trace = about.trace().map(display), %fault, "fault");
+            }
             Event::Rejected { from, refusal } => {
-                tracing::info!(account = %sub, %from, %refusal, "rejected");
+                tracing::info!(account = %sub, height = about.height,
+                    trace = about.trace().map(display), %from, %refusal, "rejected");
             }
             Event::Began { .. }
             | Event::NotBegun { .. }

@@ -22,6 +22,7 @@ use warifu_consensus::{
 use super::{
     Clock, Keeper, KeeperError, Lines, Machine, Recover, Watch,
     actor::{Actor, Command},
+    steps::Steps,
 };
 use crate::store::Store;
 
@@ -262,6 +263,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
                 shared: Arc::clone(&self.shared),
                 inbox,
                 look_up_from: None,
+                steps: Steps::default(),
             };
             self.shared.runtime.spawn(actor.run());
             sender

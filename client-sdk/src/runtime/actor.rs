@@ -12,7 +12,7 @@ use warifu_consensus::{
     wire::{Agree, MAX_BLOCKS_BYTES, Message, SaltBytes},
 };
 
-use super::{KeeperError, Machine, accounts::Shared, os_entropy};
+use super::{KeeperError, Machine, accounts::Shared, os_entropy, steps::Steps};
 use crate::store::{Space, Store};
 
 /// How long a machine with nothing to do stays in RAM.
@@ -42,6 +42,7 @@ pub(super) struct Actor<M: Machine, S: Store> {
     pub(super) inbox: mpsc::Receiver<Command<M>>,
     /// When an old block may be looked up again.
     pub(super) look_up_from: Option<Time>,
+    pub(super) steps: Steps,
 }
 
 /// Records and salts that must be durable before the next visible output.
@@ -160,6 +161,7 @@ impl<M: Machine, S: Store> Actor<M, S> {
     }
 
     async fn step(&mut self, machine: &mut M, input: Input) -> Result<(), KeeperError> {
+        self.steps.takes(&self.sub, &input);
         let now = (self.shared.clock)();
         self.locate(machine, &input, now)?;
         let outputs = match self.shared.keeper.space() {
@@ -182,7 +184,7 @@ impl<M: Machine, S: Store> Actor<M, S> {
             .want(&self.sub, Role::TrustOperator, wanted);
     }
 
-    async fn perform(&self, outputs: Vec<Output>) -> Result<(), KeeperError> {
+    async fn perform(&mut self, outputs: Vec<Output>) -> Result<(), KeeperError> {
         let mut pending = Pending::default();
         for output in outputs {
             match output {
@@ -194,6 +196,7 @@ impl<M: Machine, S: Store> Actor<M, S> {
                 }
                 Output::Send { to, agree } => {
                     self.settle(&mut pending).await?;
+                    self.steps.sends(&self.sub, to, &agree);
                     self.send(to, agree);
                 }
                 Output::SendBlocks { to, from, until } => {
@@ -206,7 +209,8 @@ impl<M: Machine, S: Store> Actor<M, S> {
                 }
                 Output::Tell(event) => {
                     self.settle(&mut pending).await?;
-                    self.shared.watch.event(&self.sub, event);
+                    self.steps.tells(&self.sub, &event);
+                    self.shared.watch.event(&self.steps.about(self.sub), event);
                 }
             }
         }

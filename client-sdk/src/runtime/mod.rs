@@ -9,6 +9,7 @@
 mod accounts;
 mod actor;
 mod keeper;
+mod steps;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use warifu_consensus::{
 
 pub use accounts::{Accounts, AccountsOptions, Busy};
 pub use keeper::{Keeper, KeeperError, NodeRecord, Secrets};
+pub use steps::{About, TARGET as STEPS_TARGET, outcome_name};
 
 /// The time, as the caller's one clock tells it.
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
@@ -175,7 +177,7 @@ pub trait Lines: Send + Sync + 'static {
 /// Who is told what happens.
 pub trait Watch: Send + Sync + 'static {
     /// Everything said in records before it is durable.
-    fn event(&self, sub: &Sub, event: Event);
+    fn event(&self, about: &About, event: Event);
     /// A write failed, or an account's records don't fold: the node must stop.
     fn failed(&self, sub: &Sub, error: &KeeperError);
 }

@@ -137,7 +137,9 @@ impl<I: Index> JournalStore<I> {
         !self.stopped.load(Ordering::Acquire)
     }
 
-    fn free_bytes(&self) -> u64 {
+    /// Bytes that may still be used on the journal's file system; 0 if that can't be read.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
         // What can't be read counts as full: admits wait, restricts are still taken.
         (self.options.free_space)(&self.dir).unwrap_or(0)
     }

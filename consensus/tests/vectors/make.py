@@ -194,7 +194,7 @@ def main():
     contexts = ["block", "commitment vote", "share vote", "signing package",
                 "enrolment transcript", "account name", "body key and commitment", "body claim",
                 "enrolment ticket", "enrolment session key", "ticket mac", "content key hash",
-                "enrolment digits", "used challenge"]
+                "enrolment digits", "used challenge", "trace"]
     write("blocks.json", {
         "seeds": {"device": DEVICE.seed.hex(), "broker": BROKER.seed.hex(),
                   "trust_operator": TRUST.seed.hex(), "account": ACCOUNT.seed.hex()},

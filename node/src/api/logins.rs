@@ -17,7 +17,7 @@ use super::auth::Authenticated;
 use super::desk::{BeginRequest, Desk, LoginState};
 use super::problem::Refused;
 use super::read::{InLogin, Json, Numbers, malformed};
-use crate::secrets::Scope;
+use crate::{observe::http::BegunLogin, secrets::Scope};
 
 pub(super) async fn begin<D: Desk>(
     State(api): State<Api<D>>,
@@ -74,7 +74,9 @@ pub(super) async fn open<D: Desk>(
         number: format!("{:02}", began.number),
         expires_in: began.exp.saturating_sub(api.desk().now().seconds()),
     };
-    Ok((StatusCode::CREATED, axum::Json(begun)).into_response())
+    let mut response = (StatusCode::CREATED, axum::Json(begun)).into_response();
+    response.extensions_mut().insert(BegunLogin(began.id));
+    Ok(response)
 }
 
 pub(super) async fn watch<D: Desk>(

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
@@ -33,7 +33,7 @@ use warifu_client_sdk::login_service::problem::ProblemKind;
 pub use desk::Desk;
 pub use limits::Limits;
 
-use crate::secrets::Tokens;
+use crate::{observe::http as observe, secrets::Tokens};
 use problem::Refused;
 
 /// What every request sees.
@@ -130,6 +130,7 @@ pub fn router_with<D: Desk>(desk: Arc<D>, tokens: Tokens, limits: Limits) -> Rou
             Refused::new(ProblemKind::MethodNotAllowed, "no such method on this path")
         })
         .layer(map_response(uncached))
+        .layer(from_fn(observe::observe))
         .with_state(api)
 }
 

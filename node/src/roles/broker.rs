@@ -6,13 +6,15 @@ mod logins;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::broadcast;
+use tracing::field::display;
 use warifu_client_sdk::{
-    runtime::{KeeperError, Recover, Secrets, Watch},
+    runtime::{About, KeeperError, Recover, Secrets, Watch, outcome_name},
     transport::{Multiaddr, SessionId},
 };
 use warifu_consensus::{
-    agree::{Broker as ProposingMachine, Event, Founding, Outcome, Record},
+    agree::{Broker as ProposingMachine, Event, Founding, Record},
     block::{Kind, Sealed},
+    encoding::{TraceName, text_b64},
     party::{Role, Sub},
     signature::IdentityKey,
     time::Time,
@@ -22,7 +24,10 @@ use super::{
     enrolments::Enrolments,
     operator::{Ending, Operator, OperatorError, OperatorOptions, owes},
 };
-use crate::api::desk::EnrolmentState;
+use crate::{
+    api::desk::EnrolmentState,
+    observe::{Watched, counts},
+};
 use logins::Logins;
 
 /// A broker's own settings.
@@ -71,36 +76,41 @@ struct BrokerWatch {
 }
 
 impl Watch for BrokerWatch {
-    fn event(&self, sub: &Sub, event: Event) {
+    fn event(&self, about: &About, event: Event) {
+        counts::told(&event);
         let now = (self.clock)();
+        let (sub, height) = (&about.sub, about.height);
+        let trace = || about.trace().map(display);
         match event {
             Event::Began { login, number, exp } => self.logins.began(login, number, exp),
             Event::NotBegun { login, refusal } => self.logins.not_begun(login, refusal),
             Event::NotCancelled { login, refusal } => self.logins.not_cancelled(login, refusal),
             Event::Ended { login, outcome } => {
-                let told = match &outcome {
-                    Outcome::Admitted(_) => "admitted",
-                    Outcome::Refused { .. } => "refused",
-                    Outcome::Expired => "expired",
-                };
-                tracing::info!(account = %sub, outcome = told, "login ended");
+                let name = text_b64(&login.0);
+                let (told, by) = outcome_name(&outcome);
+                tracing::info!(account = %sub, height, login = name, trace = trace(),
+                    outcome = told, by = by.map(display), "login ended");
                 self.logins.ended(login, outcome, now);
             }
             Event::Sealed(sealed) => {
                 let c = sealed.block.claims();
-                tracing::info!(account = %sub, height = c.height, kind = c.kind.name(), "sealed");
+                let trace = TraceName::of(&sealed.block.hash());
+                tracing::info!(account = %sub, height = c.height, %trace, kind = c.kind.name(), "sealed");
                 // Nobody waiting is fine.
                 drop(self.happened.send(Happened::Sealed(*sub, sealed)));
             }
             Event::Dead => drop(self.happened.send(Happened::Dead(*sub))),
-            Event::Fault(fault) => tracing::warn!(account = %sub, %fault, "fault"),
+            Event::Fault(fault) => {
+                tracing::warn!(account = %sub, height, trace = trace(), %fault, "fault");
+            }
             // A device may repeat what is refused as fast as its line carries: no log fills with it.
             Event::Rejected {
                 from: Role::Device,
                 refusal,
-            } => tracing::debug!(account = %sub, %refusal, "rejected, from the device"),
+            } => tracing::debug!(account = %sub, height, trace = trace(), %refusal,
+                "rejected, from the device"),
             Event::Rejected { from, refusal } => {
-                tracing::info!(account = %sub, %from, %refusal, "rejected");
+                tracing::info!(account = %sub, height, trace = trace(), %from, %refusal, "rejected");
             }
             Event::Restored { until } => {
                 tracing::warn!(account = %sub, until_s = until.seconds(),
@@ -208,6 +218,12 @@ impl Broker {
         network.map_or_else(Vec::new, |n| {
             n.listeners().iter().map(ToString::to_string).collect()
         })
+    }
+
+    /// What those who watch it may ask.
+    #[must_use]
+    pub fn watched(&self) -> Arc<dyn Watched> {
+        Arc::clone(&self.inner.operator) as _
     }
 
     /// Ends lines and actors.

@@ -59,6 +59,12 @@ impl Directory {
         lock(&self.known).devices.contains_key(sub)
     }
 
+    /// How many accounts are known here.
+    #[must_use]
+    pub fn accounts(&self) -> usize {
+        lock(&self.known).devices.len()
+    }
+
     /// The account of a device.
     #[must_use]
     pub fn account_of(&self, device: &[u8; 32]) -> Option<Sub> {

@@ -15,7 +15,11 @@ use warifu_consensus::{
 };
 
 use super::{lock, operator::Operator};
-use crate::{api::desk::EnrolmentState, store::NodeStore};
+use crate::{
+    api::desk::EnrolmentState,
+    observe::counts::{self, Enrolled},
+    store::NodeStore,
+};
 
 /// Messages that may wait for the enrolment task; further ones are dropped.
 const INBOX: usize = 256;
@@ -111,6 +115,7 @@ impl<M: Machine> Enrolments<M> {
             exp,
         };
         lock(&self.shared.sessions).insert(session, entry);
+        counts::enrolment(Enrolled::Opened);
     }
 
     /// How many tickets of a caller are out.
@@ -280,6 +285,7 @@ impl<M: Machine> Task<M> {
             if let Ok(frame) = Message::Enrol(Box::new(message)).to_frame() {
                 operator.lines.send_to(peer, frame);
             }
+            counts::enrolment(Enrolled::Refused);
             tracing::warn!(reason, "hello refused");
         };
         if hello.device != peer {
@@ -340,6 +346,7 @@ impl<M: Machine> Task<M> {
         let operator = Arc::clone(&self.shared.operator);
         let session = *message.session();
         if self.used()?.contains(&session) {
+            counts::enrolment(Enrolled::Refused);
             tracing::warn!("announce refused: the session is used already");
             let reason = "the session is used already".to_owned();
             self.tell_others(&EnrolMessage::Ended { session, reason });
@@ -361,6 +368,7 @@ impl<M: Machine> Task<M> {
                 self.perform(session, outputs).await
             }
             Err(reason) => {
+                counts::enrolment(Enrolled::Refused);
                 tracing::warn!(reason, "announce refused");
                 self.tell_others(&EnrolMessage::Ended { session, reason });
                 Ok(())
@@ -402,6 +410,7 @@ impl<M: Machine> Task<M> {
         let now_s = now.seconds();
         lock(&self.shared.sessions).retain(|_, s| {
             if s.exp <= now_s && s.ticket.take().is_some() {
+                counts::enrolment(Enrolled::Unanswered);
                 let reason = "no device answered the ticket in time".to_owned();
                 s.state.send_replace(EnrolmentState::Failed { reason });
             }
@@ -455,6 +464,7 @@ impl<M: Machine> Task<M> {
                 }
                 EnrolOutput::Founded(f) => {
                     self.found(&f).await?;
+                    counts::enrolment(Enrolled::Founded);
                     // The digits are done with; the genesis follows.
                     self.state(&session, EnrolmentState::Waiting);
                     founded = Some(f);
@@ -464,6 +474,7 @@ impl<M: Machine> Task<M> {
                     reason,
                     kept,
                 } => {
+                    counts::enrolment(Enrolled::Failed);
                     tracing::warn!(?culprit, %reason, "enrolment failed");
                     if let Some(sub) = kept {
                         self.keeper().forget(&sub).await?;

@@ -66,6 +66,13 @@ impl OperatorLines {
             .copied()
     }
 
+    /// Who has a line now: 32-byte identity keys.
+    #[must_use]
+    pub fn peers(&self) -> Vec<[u8; 32]> {
+        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
+        sessions.keys().copied().collect()
+    }
+
     /// Queues a frame for a peer; it may be lost.
     pub fn send_to(&self, peer: [u8; 32], frame: Vec<u8>) {
         if let Some(network) = self.network.get()

@@ -28,7 +28,11 @@ use warifu_consensus::{
 };
 
 use super::{directory::Directory, enrolments::Enrolments, lines::OperatorLines, lock};
-use crate::store::{self, NodeStore};
+use crate::{
+    observe::{Watched, counts, skew::Skew},
+    output::role_name,
+    store::{self, NodeStore},
+};
 
 /// Why an operator did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +108,7 @@ pub struct Operator<M: Machine> {
     pub lines: Arc<OperatorLines>,
     /// Strangers that spoke in their session, at most as many as hold a line.
     heard: Mutex<HashSet<[u8; 32]>>,
+    skew: Skew,
     handle: Handle,
     signing: Signing,
 }
@@ -194,6 +199,7 @@ impl<M: Machine> Operator<M> {
             directory,
             lines,
             heard: Mutex::default(),
+            skew: Skew::default(),
             handle,
             signing: Signing(Mutex::new(Some(signing))),
         })
@@ -274,10 +280,12 @@ impl<M: Machine> Operator<M> {
                     self.frame(peer, session.0, &frame, enrolments);
                 }
                 NetEvent::Misbehaved { peer, reason } => {
+                    counts::misbehaved(reason);
                     let peer = warifu_consensus::encoding::text_b64(&peer);
                     tracing::warn!(%peer, %reason, "peer misbehaved");
                 }
                 NetEvent::DialFailed { reason, .. } => {
+                    counts::dial_failed();
                     tracing::warn!(%reason, "dial failed, it is repeated");
                 }
             }
@@ -338,6 +346,7 @@ impl<M: Machine> Operator<M> {
 
     fn frame(&self, peer: [u8; 32], session: u64, frame: &[u8], enrolments: &Enrolments<M>) {
         if !self.may_speak(&peer) {
+            counts::frame_refused(counts::Refused::Stranger);
             self.cut(peer);
             return;
         }
@@ -345,6 +354,7 @@ impl<M: Machine> Operator<M> {
             Ok(message) => message,
             Err(error) => {
                 let name = warifu_consensus::encoding::text_b64(&peer);
+                counts::frame_refused(counts::Refused::Malformed);
                 tracing::warn!(peer = %name, %error, "frame refused");
                 self.cut(peer);
                 return;
@@ -352,6 +362,15 @@ impl<M: Machine> Operator<M> {
         };
         match message {
             Message::Enrol(message) => enrolments.message(peer, *message),
+            Message::Clock(said) if self.directory.is_other(&peer) => {
+                if let Some(answer) = self.skew.hear(said, (self.clock)()) {
+                    self.lines.send_to(peer, answer);
+                }
+            }
+            Message::Clock(_) => {
+                counts::frame_refused(counts::Refused::NoParty);
+                self.cut(peer);
+            }
             Message::Agree { sub, agree } => match self.directory.role_about(&sub, &peer) {
                 Some(from) if self.directory.has(&sub) => {
                     self.accounts.deliver(sub, from, session, *agree);
@@ -361,6 +380,7 @@ impl<M: Machine> Operator<M> {
                 }
                 Some(_) => self.unknown_account(sub, &agree),
                 None => {
+                    counts::frame_refused(counts::Refused::NoParty);
                     let name = warifu_consensus::encoding::text_b64(&peer);
                     tracing::warn!(peer = %name, account = %sub, message = agree.name(),
                         "refused: a peer that is no party of this account");
@@ -373,6 +393,7 @@ impl<M: Machine> Operator<M> {
     /// The other operator asks about an account that has no records here. The trust operator's
     /// answer is final: dead, durably, unless a session here may still found it.
     fn unknown_account(&self, sub: Sub, agree: &Agree) {
+        counts::frame_refused(counts::Refused::UnknownAccount);
         tracing::warn!(account = %sub, message = agree.name(), "unknown account");
         let asks_genesis = matches!(agree, Agree::HeadIs { head: None, .. });
         if self.role != Role::TrustOperator || !asks_genesis {
@@ -422,6 +443,63 @@ pub(super) fn owes(recent: &[Record], fold: impl FnOnce(&[Record]) -> bool) -> b
             .any(|record| !matches!(record, Record::Acked(_))),
         _ => fold(recent.get(told.unwrap_or(0)..).unwrap_or_default()),
     }
+}
+
+impl<M: Machine> Watched for Operator<M> {
+    fn readiness(&self) -> Result<(), String> {
+        if !self.keeper.store().is_running() {
+            return Err("the journal has stopped: a write or sync failed".to_owned());
+        }
+        let other = self.directory.other();
+        let peer = self.directory.peer(&Sub::ZERO, other);
+        if peer.and_then(|peer| self.lines.session_of(&peer)).is_none() {
+            return Err(format!("the line to the {other} is down"));
+        }
+        Ok(())
+    }
+
+    fn gauges(&self) {
+        let set = |name: &'static str, value: f64| metrics::gauge!(name).set(value);
+        let one = |is: bool| if is { 1.0 } else { 0.0 };
+        set("warifu_ready", one(self.readiness().is_ok()));
+        let store = self.keeper.store();
+        set("warifu_store_running", one(store.is_running()));
+        set("warifu_disk_free_bytes", float(store.free_bytes()));
+        set("warifu_accounts", float(self.directory.accounts() as u64));
+        let loaded = self.accounts.loaded().len();
+        set("warifu_accounts_loaded", float(loaded as u64));
+        let (mut devices, mut strangers, mut others) = (0, 0, 0);
+        for peer in self.lines.peers() {
+            if self.directory.is_other(&peer) {
+                others += 1;
+            } else if self.directory.account_of(&peer).is_some() {
+                devices += 1;
+            } else {
+                strangers += 1;
+            }
+        }
+        let connected = |role: &'static str, count: u32| {
+            metrics::gauge!("warifu_peers_connected", "role" => role).set(f64::from(count));
+        };
+        connected(role_name(self.directory.other()), others);
+        connected(role_name(Role::Device), devices);
+        connected("stranger", strangers);
+    }
+
+    fn measure(&self) {
+        let other = self.directory.peer(&Sub::ZERO, self.directory.other());
+        if let Some(peer) = other.filter(|peer| self.lines.session_of(peer).is_some())
+            && let Some(frame) = self.skew.ask((self.clock)())
+        {
+            self.lines.send_to(peer, frame);
+        }
+    }
+}
+
+/// Exact up to 2⁵³, and near enough above.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is read by people")]
+fn float(value: u64) -> f64 {
+    value as f64
 }
 
 /// A node's own end: told once, watched by its `run`.

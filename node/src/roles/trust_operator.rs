@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use warifu_client_sdk::runtime::{KeeperError, Recover, Secrets, Watch};
+use tracing::field::display;
+
+use warifu_client_sdk::runtime::{About, KeeperError, Recover, Secrets, Watch};
 use warifu_consensus::{
     agree::{Event, Record, TrustOperator as SealingMachine, TrustOperatorOptions},
+    encoding::TraceName,
     party::{Role, Sub},
     signature::IdentityKey,
 };
+
+use crate::observe::{Watched, counts};
 
 use super::{
     enrolments::Enrolments,
@@ -38,20 +43,27 @@ struct TrustOperatorWatch {
 }
 
 impl Watch for TrustOperatorWatch {
-    fn event(&self, sub: &Sub, event: Event) {
+    fn event(&self, about: &About, event: Event) {
+        counts::told(&event);
+        let (sub, height) = (&about.sub, about.height);
+        let trace = || about.trace().map(display);
         match event {
             Event::Sealed(sealed) => {
                 let c = sealed.block.claims();
-                tracing::info!(account = %sub, height = c.height, kind = c.kind.name(), "sealed");
+                let trace = TraceName::of(&sealed.block.hash());
+                tracing::info!(account = %sub, height = c.height, %trace, kind = c.kind.name(), "sealed");
             }
-            Event::Fault(fault) => tracing::warn!(account = %sub, %fault, "fault"),
+            Event::Fault(fault) => {
+                tracing::warn!(account = %sub, height, trace = trace(), %fault, "fault");
+            }
             // A device may repeat what is refused as fast as its line carries: no log fills with it.
             Event::Rejected {
                 from: Role::Device,
                 refusal,
-            } => tracing::debug!(account = %sub, %refusal, "rejected, from the device"),
+            } => tracing::debug!(account = %sub, height, trace = trace(), %refusal,
+                "rejected, from the device"),
             Event::Rejected { from, refusal } => {
-                tracing::info!(account = %sub, %from, %refusal, "rejected");
+                tracing::info!(account = %sub, height, trace = trace(), %from, %refusal, "rejected");
             }
             Event::Dead => tracing::info!(account = %sub, "genesis declared dead"),
             _ => {}
@@ -134,6 +146,12 @@ impl TrustOperator {
         network.map_or_else(Vec::new, |n| {
             n.listeners().iter().map(ToString::to_string).collect()
         })
+    }
+
+    /// What those who watch it may ask.
+    #[must_use]
+    pub fn watched(&self) -> Arc<dyn Watched> {
+        Arc::clone(&self.operator) as _
     }
 
     /// Ends lines and actors.

@@ -57,6 +57,7 @@ pub struct Testnet {
     /// Where login services reach the broker.
     pub http: String,
     children: BTreeMap<Node, Child>,
+    ready: BTreeMap<Node, String>,
 }
 
 /// A port of loopback that is free now.
@@ -96,6 +97,7 @@ impl Testnet {
             dir: dir.to_path_buf(),
             http: format!("http://127.0.0.1:{http}"),
             children: BTreeMap::new(),
+            ready: BTreeMap::new(),
         };
         let listen = |port: u16| format!("/ip4/127.0.0.1/tcp/{port}");
         let http = format!("127.0.0.1:{http}");
@@ -142,19 +144,49 @@ impl Testnet {
 
     /// Proposals of a testnet may be shorter than a broker's, as its operator would write it.
     fn set_lifetime(&self, lifetime_s: u64) -> Result<(), Failed> {
-        let path = self.node(Node::Broker).join("warifu.toml");
+        self.set(Node::Broker, "proposal_lifetime_s", &lifetime_s.to_string())
+    }
+
+    /// Sets a field of a node's configuration, which `init` wrote, to a TOML value; before it starts.
+    ///
+    /// # Errors
+    /// [`Failed`] when the file can't be changed or has no such field.
+    pub fn set(&self, node: Node, field: &str, value: &str) -> Result<(), Failed> {
+        let path = self.node(node).join("warifu.toml");
         let text = std::fs::read_to_string(&path).map_err(io("read the configuration"))?;
+        let begins = format!("{field} = ");
+        if !text.lines().any(|line| line.starts_with(&begins)) {
+            let error = std::io::Error::other(format!("no line begins with `{begins}`"));
+            return Err(io("change the configuration")(error));
+        }
         let lines: Vec<String> = text
             .lines()
             .map(|line| {
-                if line.starts_with("proposal_lifetime_s") {
-                    format!("proposal_lifetime_s = {lifetime_s}")
+                if line.starts_with(&begins) {
+                    format!("{begins}{value}")
                 } else {
                     line.to_owned()
                 }
             })
             .collect();
         std::fs::write(&path, lines.join("\n")).map_err(io("write the configuration"))
+    }
+
+    /// What a running node said about itself when it was ready, such as its `metrics` address.
+    #[must_use]
+    pub fn said(&self, node: Node, field: &str) -> Option<&str> {
+        let ready = self.ready.get(&node)?;
+        let mut fields = ready.split(' ').filter_map(|part| part.split_once('='));
+        fields.find_map(|(name, value)| (name == field).then_some(value))
+    }
+
+    /// What a node has logged so far.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn log(&self, node: Node) -> Result<String, Failed> {
+        let path = self.dir.join(format!("{}.log", node.name()));
+        std::fs::read_to_string(path).map_err(io("read the log"))
     }
 
     /// A node's directory.
@@ -213,9 +245,9 @@ impl Testnet {
             .stderr(errors)
             .spawn()
             .map_err(io("spawn a node"))?;
-        let ready = child.stdout.take().map(wait_ready);
-        if ready == Some(true) {
+        if let Some(ready) = child.stdout.take().and_then(wait_ready) {
             self.children.insert(node, child);
+            self.ready.insert(node, ready);
             return Ok(());
         }
         // It ended or hangs: either way it is no node.
@@ -419,21 +451,21 @@ impl Drop for Testnet {
     }
 }
 
-/// Reads a node's output on a thread of its own, so that waiting has an end; `true` on `ready`.
-fn wait_ready(stdout: impl Read + Send + 'static) -> bool {
+/// Reads a node's output on a thread of its own, so that waiting has an end; its `ready` line.
+fn wait_ready(stdout: impl Read + Send + 'static) -> Option<String> {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut lines = BufReader::new(stdout).lines();
         let ready = lines
             .by_ref()
             .map_while(Result::ok)
-            .any(|l| l.starts_with("ready "));
+            .find(|l| l.starts_with("ready "));
         // Nobody waits any more after START.
         let _ = sender.send(ready);
         // Keeps the pipe open: a node that can't print is a node that fails.
         lines.map_while(Result::ok).for_each(drop);
     });
-    receiver.recv_timeout(START).unwrap_or(false)
+    receiver.recv_timeout(START).ok().flatten()
 }
 
 fn tail(log: &Path) -> String {

@@ -1,5 +1,7 @@
 //! Real processes: what three nodes promise survives SIGKILL.
 
+mod watching;
+
 use std::{
     collections::BTreeMap,
     sync::{

@@ -27,7 +27,7 @@ use super::{
     gather::Gather,
     segment::{Identity, Tail, create_segment},
 };
-use crate::store::{BeforeSync, Position, StoreError, StreamId};
+use crate::store::{BeforeSync, Position, StoreError, StreamId, measure::Measures};
 
 /// Bytes after which a group is written even if more is queued.
 const GROUP_BYTES: usize = 4 << 20;
@@ -124,7 +124,9 @@ impl<T: Send + 'static> Writer<T> {
             receiver,
             places: Arc::clone(&places),
         };
+        let measures = options.identity.measures();
         let mut run = Run {
+            measures,
             tail,
             options,
             sink,
@@ -243,6 +245,7 @@ impl<T> Queue<T> {
 }
 
 struct Run<S> {
+    measures: Measures,
     tail: Tail,
     options: WriterOptions,
     sink: S,
@@ -321,12 +324,14 @@ impl<S> Run<S> {
         if group.written.is_empty() {
             return;
         }
-        let result = if self.stopped.load(Ordering::Acquire) {
+        let written = if self.stopped.load(Ordering::Acquire) {
             Err(StoreError::Stopped)
         } else {
-            self.write(&group.bytes).and_then(|()| self.roll_if_full())
+            self.write(&group.bytes)
+                .and_then(|synced_in| self.roll_if_full().map(|()| synced_in))
         };
-        if let Err(error) = &result {
+        let synced_in = written.as_ref().map_or(Duration::ZERO, |took| *took);
+        if let Err(error) = &written {
             // The records of a group whose roll failed may be durable; their callers learn it at
             // the next opening, like after any failed sync.
             self.stopped.store(true, Ordering::Release);
@@ -344,6 +349,8 @@ impl<S> Run<S> {
         counting
             .bytes
             .fetch_add(group.bytes.len() as u64, Ordering::Relaxed);
+        self.measures
+            .group(group.written.len(), group.bytes.len(), synced_in);
         self.sink.durable(&mut group.written);
         for reply in group.replies {
             // A caller that no longer waits loses only the answer.
@@ -352,7 +359,8 @@ impl<S> Run<S> {
         self.sink.acknowledged(group.written);
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Writes and syncs; how long the sync took.
+    fn write(&mut self, bytes: &[u8]) -> Result<Duration, StoreError> {
         let path = &self.tail.path;
         self.tail
             .file
@@ -364,12 +372,14 @@ impl<S> Run<S> {
         if let Some(before_sync) = &self.options.before_sync {
             before_sync().map_err(StoreError::io("sync", path))?;
         }
+        let begun = Instant::now();
         self.tail
             .file
             .sync_data()
             .map_err(StoreError::io("sync", path))?;
         self.counting.syncs.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        self.measures.syncs.increment(1);
+        Ok(begun.elapsed())
     }
 
     fn roll_if_full(&mut self) -> Result<(), StoreError> {

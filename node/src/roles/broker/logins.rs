@@ -15,6 +15,7 @@ use warifu_consensus::{
 
 use crate::{
     api::desk::{Began, DeskError, LoginState},
+    observe::counts,
     roles::lock,
 };
 
@@ -30,6 +31,15 @@ struct Entry {
     not_cancelled: Option<oneshot::Sender<Refusal>>,
     /// Forgotten after this, in seconds since the Unix epoch.
     until: u64,
+}
+
+impl Entry {
+    /// Takes an open one out of the count of those.
+    fn count_closed(&self) {
+        if self.began.is_none() && matches!(*self.state.borrow(), LoginState::Pending { .. }) {
+            counts::open_proposals(-1.0);
+        }
+    }
 }
 
 /// See the module.
@@ -92,6 +102,7 @@ impl Logins {
         if let Some(entry) = lock(&self.entries).get_mut(&id) {
             entry.state.send_replace(LoginState::Pending { exp });
             if let Some(began) = entry.began.take() {
+                counts::open_proposals(1.0);
                 // Nobody waits any more: the login can still be asked for.
                 drop(began.send(Ok(Began { id, number, exp })));
             }
@@ -118,13 +129,21 @@ impl Logins {
         let mut entries = lock(&self.entries);
         if let Some(entry) = entries.get_mut(&id) {
             let account_key = entry.account_key;
+            counts::login_ended(&outcome);
+            entry.count_closed();
             entry.state.send_replace(LoginState::Ended {
                 outcome,
                 account_key,
             });
             entry.until = now.seconds().saturating_add(REMEMBERED_S);
         }
-        entries.retain(|_, e| e.until > now.seconds());
+        entries.retain(|_, e| {
+            let stays = e.until > now.seconds();
+            if !stays {
+                e.count_closed();
+            }
+            stays
+        });
     }
 
     /// Whether nobody can ask any more for a login that ended with, or before, a block that
@@ -204,6 +223,9 @@ impl Logins {
     ) {
         let until = exp.saturating_add(GRACE_S).saturating_add(REMEMBERED_S);
         if until > now.seconds() {
+            if matches!(state, LoginState::Pending { .. }) {
+                counts::open_proposals(1.0);
+            }
             let entry = Entry {
                 caller: caller.to_owned(),
                 sub,

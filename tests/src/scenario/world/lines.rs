@@ -152,6 +152,8 @@ impl World {
                 self.receive(account, role, from, *agree);
             }
             Ok(Message::Enrol(message)) => self.receive_enrolment(node, peer, *message),
+            // No machine hears of it, and none here says it.
+            Ok(Message::Clock(_)) => {}
             Err(error) => self
                 .invariants
                 .failed(0, format!("a frame did not decode: {error}")),
