@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 use warifu_client_sdk::login_service::problem::ProblemKind;
+use warifu_node::config::LimitsTable;
 use warifu_node::secrets::Scope;
 
 use super::callers::endpoints;
@@ -149,5 +150,40 @@ async fn requests_are_told_as_strictly_as_they_are_read() {
         let wanted = &told["requestBody"]["content"]["application/json"]["schema"]["$ref"];
         let wanted = wanted.as_str().unwrap().rsplit('/').next().unwrap();
         assert!(schema(wanted).is_valid(&body), "{name}: {body}");
+    }
+}
+
+/// docs/http.md has a section for each problem, a row for each endpoint, scope and limit.
+#[tokio::test]
+async fn the_guide_lacks_nothing() {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/http.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    for problem in ProblemKind::ALL {
+        let name = problem.urn().trim_start_matches("urn:warifu:problem:");
+        let section = format!("\n### {name}\n\n{}. ", problem.status());
+        assert!(guide.contains(&section), "no section {section:?}");
+    }
+    let site = Site::open().await;
+    let contract = contract::at(&site.client, &site.url().parse().unwrap()).await;
+    for name in contract.names() {
+        assert!(guide.contains(&format!("`{name}")), "no row for {name}");
+    }
+    for scope in Scope::ALL {
+        assert!(
+            guide.contains(&format!("\n| `{}` |", scope.name())),
+            "{scope:?}"
+        );
+    }
+    let limits = format!("{:?}", LimitsTable::default());
+    let fields = limits
+        .trim_start_matches("LimitsTable { ")
+        .trim_end_matches(" }")
+        .split(", ");
+    for field in fields {
+        let row = field.replacen(": ", "` | ", 1);
+        assert!(
+            guide.contains(&format!("\n| `{row} |")),
+            "no row for {field}"
+        );
     }
 }
