@@ -8,6 +8,7 @@
 
 mod accounts;
 mod actor;
+mod inspect;
 mod keeper;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use warifu_consensus::{
 };
 
 pub use accounts::{Accounts, AccountsOptions, Busy};
+pub use inspect::AccountSecret;
 pub use keeper::{Keeper, KeeperError, NodeRecord, Secrets};
 
 /// The time, as the caller's one clock tells it.
