@@ -60,6 +60,8 @@ pub struct NodeConfig {
     pub log_format: LogFormat,
     /// Where an operator is watched (`/metrics`); `None` for nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Free bytes below which admits are refused and restricts still taken.
+    pub disk_reserve_bytes: u64,
 }
 
 /// The form of log lines on stderr.
@@ -132,6 +134,15 @@ pub struct DeviceConfig {
 /// Why a configuration is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The directory is not a node's.
+    #[error(
+        "{} is no node's directory, it has no {FILE_NAME}: make one with `warifu init broker`, `warifu init trust-operator` or `warifu init device`",
+        .dir.display()
+    )]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The file could not be read.
     #[error("could not read {}: {source}", .path.display())]
     Read {
@@ -151,10 +162,12 @@ pub enum ConfigError {
         reason: String,
     },
     /// A field's value is not one that it may have.
-    #[error("{}: {field} is {found}, expected {expected}", .path.display())]
+    #[error("{}{}: {field} is {found}, expected {expected}", .path.display(), line_text(.line))]
     Field {
         /// The file.
         path: PathBuf,
+        /// Line from 1; `None` where the field does not stand in the file.
+        line: Option<usize>,
         /// The field with its table.
         field: String,
         /// The value found.
@@ -196,6 +209,61 @@ pub enum ConfigError {
     /// A key's file is unsafe or malformed.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Several of these at once, at most one for each table.
+    #[error("{}", all_texts(.errors))]
+    Several {
+        /// Two or more.
+        errors: Vec<ConfigError>,
+    },
+}
+
+fn line_text(line: &Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(", line {line}"))
+}
+
+fn all_texts(errors: &[ConfigError]) -> String {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    texts.join("\n")
+}
+
+impl ConfigError {
+    /// Says where in the file's text the field stands.
+    fn located(self, text: &str) -> ConfigError {
+        match self {
+            ConfigError::Field {
+                path,
+                field,
+                found,
+                expected,
+                ..
+            } => ConfigError::Field {
+                path,
+                line: file::line_of(text, &field),
+                field,
+                found,
+                expected,
+            },
+            ConfigError::Several { errors } => ConfigError::Several {
+                errors: errors
+                    .into_iter()
+                    .map(|error| error.located(text))
+                    .collect(),
+            },
+            other => other,
+        }
+    }
+
+    /// What is wrong with several tables, or with one.
+    fn joined(mut errors: Vec<ConfigError>) -> Option<ConfigError> {
+        // `Incomplete` says that everything else is well.
+        if errors.len() > 1 {
+            errors.retain(|error| !matches!(error, ConfigError::Incomplete { .. }));
+        }
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(ConfigError::Several { errors }),
+        }
+    }
 }
 
 impl Config {
@@ -205,11 +273,16 @@ impl Config {
     /// [`ConfigError`], naming file and field.
     pub fn load(dir: &Path) -> Result<Config, ConfigError> {
         let path = dir.join(FILE_NAME);
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
-            path: path.clone(),
-            source,
+        let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => ConfigError::Missing {
+                dir: dir.to_path_buf(),
+            },
+            _ => ConfigError::Read {
+                path: path.clone(),
+                source,
+            },
         })?;
-        Config::check(dir, File::parse(&path, &text)?)
+        Config::check(dir, File::parse(&path, &text)?).map_err(|error| error.located(&text))
     }
 
     /// Checks what `dir/warifu.toml` would hold.
@@ -285,10 +358,13 @@ impl Check<'_> {
             trust_operator,
             device,
         } = file;
-        let role = match (broker, trust_operator, device) {
-            (Some(broker), None, None) => RoleConfig::Broker(self.broker(broker)?),
-            (None, Some(table), None) => RoleConfig::TrustOperator(self.trust_operator(table)?),
-            (None, None, Some(device)) => RoleConfig::Device(self.device(device)?),
+        let (kind, role) = match (broker, trust_operator, device) {
+            (Some(table), None, None) => (Role::Broker, self.broker(table).map(RoleConfig::Broker)),
+            (None, Some(table), None) => {
+                let own = self.trust_operator(table);
+                (Role::TrustOperator, own.map(RoleConfig::TrustOperator))
+            }
+            (None, None, Some(table)) => (Role::Device, self.device(table).map(RoleConfig::Device)),
             (broker, trust_operator, device) => {
                 let tables = [
                     (broker.is_some(), "[broker]"),
@@ -298,15 +374,20 @@ impl Check<'_> {
                 return Err(self.roles(&tables));
             }
         };
-        let node = self.node(node, role.role())?;
-        // Last, so that `Incomplete` says that everything else is well.
-        let ledger = self.ledger(ledger)?;
-        Ok(Config {
-            dir: self.dir.to_path_buf(),
-            ledger,
-            node,
-            role,
-        })
+        // Each table is checked whatever the others hold: whoever mends a file sees all of it.
+        match (self.node(node, kind), role, self.ledger(ledger)) {
+            (Ok(node), Ok(role), Ok(ledger)) => Ok(Config {
+                dir: self.dir.to_path_buf(),
+                ledger,
+                node,
+                role,
+            }),
+            (node, role, ledger) => {
+                let errors = [node.err(), role.err(), ledger.err()];
+                let errors = errors.into_iter().flatten().collect();
+                Err(ConfigError::joined(errors).unwrap_or_else(|| self.roles(&[])))
+            }
+        }
     }
 
     fn roles(&self, tables: &[(bool, &str)]) -> ConfigError {
@@ -331,6 +412,7 @@ impl Check<'_> {
     ) -> ConfigError {
         ConfigError::Field {
             path: self.path.clone(),
+            line: None,
             field: field.into(),
             found: found.into(),
             expected: expected.into(),
@@ -366,7 +448,8 @@ impl Check<'_> {
             address
                 .filter(|address| address.to_string().contains("/tcp/"))
                 .ok_or_else(|| {
-                    let expected = "an address such as /ip4/192.0.2.1/tcp/7340";
+                    let expected =
+                        "an address such as /ip4/192.0.2.1/tcp/7340 or /dns/host.example/tcp/7340";
                     self.field(format!("{field}[{at}]"), format!("{text:?}"), expected)
                 })
         };
@@ -389,6 +472,31 @@ impl Check<'_> {
             }
         }
         Ok(addresses)
+    }
+
+    /// Addresses that this node listens on: its own, so no host name.
+    fn listened(&self, texts: &[String]) -> Result<Vec<Multiaddr>, ConfigError> {
+        let addresses = self.addresses("node.listen", texts)?;
+        for (at, text) in addresses.iter().map(ToString::to_string).enumerate() {
+            if text.starts_with("/dns") {
+                let expected = "an address of this machine such as /ip4/0.0.0.0/tcp/7340; a host name belongs in announce";
+                return Err(self.field(format!("node.listen[{at}]"), text, expected));
+            }
+        }
+        Ok(addresses)
+    }
+
+    fn reserve(&self, found: u64, role: Role) -> Result<u64, ConfigError> {
+        if role == Role::Device && found != file::disk_reserve_mib() {
+            let expected = "no such field: a device keeps the default";
+            return Err(self.field("node.disk_reserve_mib", found.to_string(), expected));
+        }
+        if (file::MIN_RESERVE_MIB..=file::MAX_RESERVE_MIB).contains(&found) {
+            return Ok(found.saturating_mul(1 << 20));
+        }
+        let (least, most) = (file::MIN_RESERVE_MIB, file::MAX_RESERVE_MIB);
+        let expected = format!("{least} to {most} MiB");
+        Err(self.field("node.disk_reserve_mib", found.to_string(), expected))
     }
 
     fn seconds(&self, field: &str, found: u64, max: u64) -> Result<u64, ConfigError> {
@@ -424,7 +532,8 @@ impl Check<'_> {
             .master_key
             .unwrap_or_else(|| default_master_key(self.dir));
         let master_key = self.outside("node.master_key", &master_key, &data)?;
-        let listen = self.addresses("node.listen", &table.listen)?;
+        let listen = self.listened(&table.listen)?;
+        let disk_reserve_bytes = self.reserve(table.disk_reserve_mib, role)?;
         let identity = match (role, table.identity) {
             (Role::Device, None) => None,
             (Role::Device, Some(path)) => {
@@ -460,6 +569,7 @@ impl Check<'_> {
             log: table.log,
             log_format,
             metrics,
+            disk_reserve_bytes,
         })
     }
 

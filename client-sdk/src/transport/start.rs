@@ -165,9 +165,7 @@ fn probe(address: &Multiaddr) -> std::io::Result<()> {
         _ => return Ok(()),
     };
     match parts.next() {
-        Some(Protocol::Tcp(port)) if port > 0 => {
-            std::net::TcpListener::bind((ip, port)).map(drop)
-        }
+        Some(Protocol::Tcp(port)) if port > 0 => std::net::TcpListener::bind((ip, port)).map(drop),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
 //! The commands: parsed here, one file each. A command returns a [`Failure`] with its exit code;
-//! nothing else ends the process.
+//! nothing else ends the process, a second signal to `warifu run` aside.
 
 mod account;
 mod device;

@@ -336,7 +336,10 @@ impl Testnet {
             &["enrol", "ticket", "--customer", customer, "--no-wait"],
             &[],
         )?;
-        let device = self.device(&["enrol"], &[&ticket.text("ticket_uri")])?;
+        // A file, since a ticket in the list of processes is everybody's.
+        let file = self.dir.join(format!("{customer}.ticket"));
+        std::fs::write(&file, ticket.text("ticket_uri")).map_err(io("write the ticket"))?;
+        let device = self.device(&["enrol"], &[&file.display().to_string()])?;
         self.confirm(customer, &ticket.text("session"), &device.text("digits"))
     }
 
