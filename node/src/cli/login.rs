@@ -1,5 +1,6 @@
 //! `warifu login`: a login service's login, from the number on the page to the verified block.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
@@ -39,6 +40,9 @@ pub(super) struct Args {
     /// From where; the device shows it.
     #[arg(long, default_value = "")]
     address: String,
+    /// The customer's address as seen by this login service: the broker counts by its network.
+    #[arg(long, value_name = "ADDRESS")]
+    client_ip: Option<IpAddr>,
     /// One thing to approve, as LABEL=VALUE; up to 16 times.
     #[arg(long = "detail", value_name = "LABEL=VALUE", value_parser = detail)]
     details: Vec<Detail>,
@@ -87,7 +91,7 @@ pub(super) fn run(args: Args, output: Output) -> Result<(), Failure> {
         reference: None,
     };
     block_on(async {
-        let asked = service.begin(pin, args.kind.into(), shown);
+        let asked = service.begin_from(pin, args.kind.into(), shown, args.client_ip);
         follow(&service, asked, args.no_wait, output).await
     })
 }
