@@ -264,6 +264,8 @@ pub enum Style {
     Good,
     /// Taken away: frozen, denied.
     Warning,
+    /// Wrong: does not work.
+    Bad,
     /// What may be skipped.
     Faint,
 }
@@ -274,6 +276,7 @@ impl Style {
             Style::Strong => "1",
             Style::Good => "32",
             Style::Warning => "33",
+            Style::Bad => "31",
             Style::Faint => "2",
         }
     }
