@@ -2,9 +2,12 @@
 
 mod configuration;
 mod control;
+mod doctor;
+mod edges;
 mod house;
 mod init;
 mod ledger;
+mod schema;
 
 use std::{
     path::Path,

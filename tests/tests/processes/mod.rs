@@ -1,5 +1,7 @@
 //! Real processes: what three nodes promise survives SIGKILL.
 
+mod stopping;
+
 use std::{
     collections::BTreeMap,
     sync::{

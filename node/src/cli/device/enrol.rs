@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, BufRead, IsTerminal, Read, Write},
     time::Duration,
 };
 
@@ -92,7 +92,17 @@ fn done(device: &Device, view: &EnrolView) -> Result<(), Failure> {
 /// The ticket that an argument names: `-`, a file, or the ticket itself.
 fn ticket(named: String) -> Result<String, Failure> {
     if named == "-" {
-        return read_ticket(io::stdin().lock(), "standard input");
+        let stdin = io::stdin();
+        return if stdin.is_terminal() {
+            // Pasted: the line's end is the ticket's.
+            let mut line = String::new();
+            let limit = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
+            let read = stdin.lock().take(limit).read_line(&mut line);
+            read.map(|_| line.trim().to_owned())
+                .map_err(|error| Failure::from_error(Exit::Io, &error))
+        } else {
+            read_ticket(stdin.lock(), "standard input")
+        };
     }
     if named.starts_with(SCHEME) {
         // Nobody is left to warn when stderr is gone.

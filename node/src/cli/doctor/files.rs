@@ -160,7 +160,7 @@ pub(super) fn tokens(config: &Config, broker: &BrokerConfig, report: &mut Report
         }
         Ok(tokens) => {
             let names: Vec<&str> = tokens.callers().iter().map(|c| c.name.as_str()).collect();
-            let found = format!("{} callers: {}", names.len(), names.join(", "));
+            let found = format!("callers: {}", names.join(", "));
             report.ok("tokens", found);
         }
         Err(error) => secret("tokens", &error, report),

@@ -64,10 +64,12 @@ fn open_files(patient: &Patient<'_>, report: &mut Report) {
         );
         return;
     };
-    let lines = if patient.config.role() == Role::Device {
-        16
-    } else {
-        Limits::default().established
+    let lines = match &patient.config.role {
+        RoleConfig::Device(_) => 16,
+        RoleConfig::TrustOperator(_) => Limits::default().established,
+        RoleConfig::Broker(own) => Limits::default()
+            .established
+            .saturating_add(own.limits.connections),
     };
     let expected = u64::try_from(lines)
         .unwrap_or(u64::MAX)
@@ -76,7 +78,8 @@ fn open_files(patient: &Patient<'_>, report: &mut Report) {
     if found >= expected {
         report.ok("limits", told);
     } else {
-        let expected = format!("{expected}: {lines} lines, and what is open besides");
+        let expected =
+            format!("{expected}: {lines} lines and connections, and what is open besides");
         let advice = "LimitNOFILE= in the systemd unit, or ulimit -n; below it lines are refused";
         report.warning("limits", told, &expected, advice);
     }
