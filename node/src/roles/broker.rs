@@ -103,7 +103,7 @@ impl Watch for BrokerWatch {
                 tracing::info!(account = %sub, %from, %refusal, "rejected");
             }
             Event::Restored { until } => {
-                tracing::warn!(account = %sub, until_s = until.seconds(),
+                tracing::warn!(account = %sub, until = crate::clock::local(until.seconds()),
                     "this broker is a restored copy: it opens with a `restored` block after this time");
             }
             Event::Compared { .. }
