@@ -52,7 +52,24 @@ pub(super) fn check(patient: &Patient<'_>, journal: Option<&Journal>, report: &m
     let Some(journal) = journal else {
         return;
     };
-    let needed: &[(AccountSecret, &str)] = match config.role() {
+    for (secret, name) in needed(config.role()) {
+        let missing: Vec<String> = journal
+            .accounts
+            .iter()
+            .filter(|sub| !keys.contains(&secret.key(sub)))
+            .map(ToString::to_string)
+            .collect();
+        if missing.is_empty() {
+            report.ok("vault", format!("{name} of every account: {accounts}"));
+        } else {
+            tell_missing(name, &missing, report);
+        }
+    }
+}
+
+/// What each account's party keeps.
+const fn needed(role: Role) -> &'static [(AccountSecret, &'static str)] {
+    match role {
         Role::TrustOperator => &[(AccountSecret::Share, "share")],
         Role::Broker => &[
             (AccountSecret::Share, "share"),
@@ -63,28 +80,19 @@ pub(super) fn check(patient: &Patient<'_>, journal: Option<&Journal>, report: &m
             (AccountSecret::ContentKey, "content key"),
             (AccountSecret::Identity, "identity key"),
         ],
-    };
-    for (secret, name) in needed {
-        let missing: Vec<String> = journal
-            .accounts
-            .iter()
-            .filter(|sub| !keys.contains(&secret.key(sub)))
-            .map(ToString::to_string)
-            .collect();
-        if missing.is_empty() {
-            report.ok("vault", format!("{name} of every account: {accounts}"));
-        } else {
-            let shown: Vec<&str> = missing.iter().take(NAMED).map(String::as_str).collect();
-            let found = format!(
-                "no {name} of {} accounts: {}",
-                missing.len(),
-                shown.join(", ")
-            );
-            let expected = "one for each account: none of these can log in";
-            let advice = "put data/vault back, newer than these accounts; else they enrol again";
-            report.error("vault", Exit::Io, found, expected, advice);
-        }
     }
+}
+
+fn tell_missing(name: &str, missing: &[String], report: &mut Report) {
+    let shown: Vec<&str> = missing.iter().take(NAMED).map(String::as_str).collect();
+    let found = format!(
+        "no {name} of {} accounts: {}",
+        missing.len(),
+        shown.join(", ")
+    );
+    let expected = "one for each account: none of these can log in";
+    let advice = "put data/vault back, newer than these accounts; else they enrol again";
+    report.error("vault", Exit::Io, found, expected, advice);
 }
 
 fn tell_error(error: &StoreError, report: &mut Report) {
