@@ -53,7 +53,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             begins_per_minute_per_caller: 6_000,
-            begins_per_minute_per_account: 60,
+            begins_per_minute_per_account: 100,
             begins_per_minute_per_network: 600,
             freezes_per_minute_per_caller: 600,
             freezes_per_minute_per_account: 6,

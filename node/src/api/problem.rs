@@ -47,7 +47,6 @@ impl From<DeskError> for Refused {
             DeskError::UnknownTicket => ProblemKind::UnknownTicket,
             DeskError::TrustOperatorUnreachable => ProblemKind::TrustOperatorUnreachable,
             DeskError::NoDigits => ProblemKind::NoDigits,
-            DeskError::ShareMissing { .. } => ProblemKind::ShareMissing,
             DeskError::Stopping => ProblemKind::Stopping,
         };
         Refused::new(kind, detail)
@@ -75,6 +74,7 @@ impl From<Refusal> for Refused {
                 return Refused::later(detail, window_s);
             }
             Refusal::Rule(_) | Refusal::Replayed { .. } => ProblemKind::Malformed,
+            Refusal::NoShare => ProblemKind::ShareMissing,
             Refusal::DiskNearlyFull => ProblemKind::DiskNearlyFull,
             Refusal::Conflict => ProblemKind::Conflict,
             Refusal::Dead => ProblemKind::UnknownAccount,

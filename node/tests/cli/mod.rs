@@ -5,6 +5,7 @@ mod control;
 mod doctor;
 mod edges;
 mod house;
+mod https;
 mod init;
 mod ledger;
 mod schema;
