@@ -4,6 +4,7 @@
 //! Every error names the field. Never reads a key or a token: see [`crate::secrets`].
 
 mod card;
+mod error;
 pub(crate) mod file;
 mod limits;
 
@@ -21,11 +22,12 @@ use warifu_consensus::{
 };
 
 pub use card::{Card, read_ledger, render_ledger};
+pub use error::ConfigError;
 pub use file::{BrokerTable, DeviceTable, File, LedgerTable, NodeTable, TrustOperatorTable};
 pub use limits::LimitsTable;
 
 use crate::api::Limits;
-use crate::secrets::{IdentitySeed, SecretError};
+use crate::secrets::IdentitySeed;
 
 /// The configuration's file name in a node's directory.
 pub const FILE_NAME: &str = "warifu.toml";
@@ -65,6 +67,8 @@ pub struct NodeConfig {
     pub metrics: Option<SocketAddr>,
     /// The collector that gets spans: `http://` and an authority; `None` for none.
     pub otlp: Option<String>,
+    /// Free bytes below which admits are refused and restricts still taken.
+    pub disk_reserve_bytes: u64,
 }
 
 /// The form of log lines on stderr.
@@ -147,75 +151,6 @@ pub struct DeviceConfig {
     pub control: PathBuf,
 }
 
-/// Why a configuration is not used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file could not be read.
-    #[error("could not read {}: {source}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: std::io::Error,
-    },
-    /// The file is not TOML of this form; the reason names unknown and missing fields.
-    #[error("{}, line {line}: {reason}", .path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Line from 1.
-        line: usize,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A field's value is not one that it may have.
-    #[error("{}: {field} is {found}, expected {expected}", .path.display())]
-    Field {
-        /// The file.
-        path: PathBuf,
-        /// The field with its table.
-        field: String,
-        /// The value found.
-        found: String,
-        /// What it may be.
-        expected: String,
-    },
-    /// Not exactly one of the role tables.
-    #[error("{}: found {found}, expected one of [broker], [trust_operator], [device]", .path.display())]
-    Roles {
-        /// The file.
-        path: PathBuf,
-        /// The tables found.
-        found: String,
-    },
-    /// A broker's directory that still lacks its trust operator.
-    #[error(
-        "{}: ledger.trust_operator is missing, complete it with `warifu init broker --dir {} --trust-operator CARD`",
-        .path.display(), .dir.display()
-    )]
-    Incomplete {
-        /// The file.
-        path: PathBuf,
-        /// The node's directory.
-        dir: PathBuf,
-    },
-    /// The identity key is not the one that the ledger pins for this role.
-    #[error("{} holds the key {found}, expected the {role}'s {expected} as in [ledger]", .path.display())]
-    Identity {
-        /// The key's file.
-        path: PathBuf,
-        /// The role.
-        role: Role,
-        /// Its public key.
-        found: String,
-        /// The pinned public key.
-        expected: String,
-    },
-    /// A key's file is unsafe or malformed.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-}
-
 impl Config {
     /// Reads and checks `warifu.toml` in `dir`.
     ///
@@ -223,11 +158,16 @@ impl Config {
     /// [`ConfigError`], naming file and field.
     pub fn load(dir: &Path) -> Result<Config, ConfigError> {
         let path = dir.join(FILE_NAME);
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
-            path: path.clone(),
-            source,
+        let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => ConfigError::Missing {
+                dir: dir.to_path_buf(),
+            },
+            _ => ConfigError::Read {
+                path: path.clone(),
+                source,
+            },
         })?;
-        Config::check(dir, File::parse(&path, &text)?)
+        Config::check(dir, File::parse(&path, &text)?).map_err(|error| error.located(&text))
     }
 
     /// Checks what `dir/warifu.toml` would hold.
@@ -303,10 +243,13 @@ impl Check<'_> {
             trust_operator,
             device,
         } = file;
-        let role = match (broker, trust_operator, device) {
-            (Some(broker), None, None) => RoleConfig::Broker(self.broker(broker)?),
-            (None, Some(table), None) => RoleConfig::TrustOperator(self.trust_operator(table)?),
-            (None, None, Some(device)) => RoleConfig::Device(self.device(device)?),
+        let (kind, role) = match (broker, trust_operator, device) {
+            (Some(table), None, None) => (Role::Broker, self.broker(table).map(RoleConfig::Broker)),
+            (None, Some(table), None) => {
+                let own = self.trust_operator(table);
+                (Role::TrustOperator, own.map(RoleConfig::TrustOperator))
+            }
+            (None, None, Some(table)) => (Role::Device, self.device(table).map(RoleConfig::Device)),
             (broker, trust_operator, device) => {
                 let tables = [
                     (broker.is_some(), "[broker]"),
@@ -316,15 +259,20 @@ impl Check<'_> {
                 return Err(self.roles(&tables));
             }
         };
-        let node = self.node(node, role.role())?;
-        // Last, so that `Incomplete` says that everything else is well.
-        let ledger = self.ledger(ledger)?;
-        Ok(Config {
-            dir: self.dir.to_path_buf(),
-            ledger,
-            node,
-            role,
-        })
+        // Each table is checked whatever the others hold: whoever mends a file sees all of it.
+        match (self.node(node, kind), role, self.ledger(ledger)) {
+            (Ok(node), Ok(role), Ok(ledger)) => Ok(Config {
+                dir: self.dir.to_path_buf(),
+                ledger,
+                node,
+                role,
+            }),
+            (node, role, ledger) => {
+                let errors = [node.err(), role.err(), ledger.err()];
+                let errors = errors.into_iter().flatten().collect();
+                Err(ConfigError::joined(errors).unwrap_or_else(|| self.roles(&[])))
+            }
+        }
     }
 
     fn roles(&self, tables: &[(bool, &str)]) -> ConfigError {
@@ -349,6 +297,7 @@ impl Check<'_> {
     ) -> ConfigError {
         ConfigError::Field {
             path: self.path.clone(),
+            line: None,
             field: field.into(),
             found: found.into(),
             expected: expected.into(),
@@ -384,7 +333,8 @@ impl Check<'_> {
             address
                 .filter(|address| address.to_string().contains("/tcp/"))
                 .ok_or_else(|| {
-                    let expected = "an address such as /ip4/192.0.2.1/tcp/7340";
+                    let expected =
+                        "an address such as /ip4/192.0.2.1/tcp/7340 or /dns/host.example/tcp/7340";
                     self.field(format!("{field}[{at}]"), format!("{text:?}"), expected)
                 })
         };
@@ -407,6 +357,31 @@ impl Check<'_> {
             }
         }
         Ok(addresses)
+    }
+
+    /// Addresses that this node listens on: its own, so no host name.
+    fn listened(&self, texts: &[String]) -> Result<Vec<Multiaddr>, ConfigError> {
+        let addresses = self.addresses("node.listen", texts)?;
+        for (at, text) in addresses.iter().map(ToString::to_string).enumerate() {
+            if text.starts_with("/dns") {
+                let expected = "an address of this machine such as /ip4/0.0.0.0/tcp/7340; a host name belongs in announce";
+                return Err(self.field(format!("node.listen[{at}]"), text, expected));
+            }
+        }
+        Ok(addresses)
+    }
+
+    fn reserve(&self, found: u64, role: Role) -> Result<u64, ConfigError> {
+        if role == Role::Device && found != file::disk_reserve_mib() {
+            let expected = "no such field: a device keeps the default";
+            return Err(self.field("node.disk_reserve_mib", found.to_string(), expected));
+        }
+        if (file::MIN_RESERVE_MIB..=file::MAX_RESERVE_MIB).contains(&found) {
+            return Ok(found.saturating_mul(1 << 20));
+        }
+        let (least, most) = (file::MIN_RESERVE_MIB, file::MAX_RESERVE_MIB);
+        let expected = format!("{least} to {most} MiB");
+        Err(self.field("node.disk_reserve_mib", found.to_string(), expected))
     }
 
     fn seconds(&self, field: &str, found: u64, max: u64) -> Result<u64, ConfigError> {
@@ -442,7 +417,8 @@ impl Check<'_> {
             .master_key
             .unwrap_or_else(|| default_master_key(self.dir));
         let master_key = self.outside("node.master_key", &master_key, &data)?;
-        let listen = self.addresses("node.listen", &table.listen)?;
+        let listen = self.listened(&table.listen)?;
+        let disk_reserve_bytes = self.reserve(table.disk_reserve_mib, role)?;
         let identity = match (role, table.identity) {
             (Role::Device, None) => None,
             (Role::Device, Some(path)) => {
@@ -480,6 +456,7 @@ impl Check<'_> {
             log_format,
             metrics,
             otlp,
+            disk_reserve_bytes,
         })
     }
 

@@ -29,6 +29,7 @@ use warifu_consensus::{
 };
 
 pub use journal::{JournalBlocks, MAX_ENTRY};
+pub(crate) use journal::{has_segments, segment_sizes};
 pub use lines::{ExportBlocks, ExportError, ExportWriter};
 pub use verify::{AccountSummary, Verified, Verifier, verify};
 

@@ -8,6 +8,7 @@ pub mod control;
 pub mod export;
 pub mod observe;
 pub mod output;
+pub mod progress;
 pub mod roles;
 pub mod run;
 pub mod secrets;

@@ -184,6 +184,12 @@ impl Output {
         self.json
     }
 
+    /// Whether stdout takes colours.
+    #[must_use]
+    pub const fn is_coloured(self) -> bool {
+        self.colour
+    }
+
     /// The customer's language.
     #[must_use]
     pub const fn lang(self) -> Lang {
@@ -258,6 +264,8 @@ pub enum Style {
     Good,
     /// Taken away: frozen, denied.
     Warning,
+    /// Wrong: does not work.
+    Bad,
     /// What may be skipped.
     Faint,
 }
@@ -268,6 +276,7 @@ impl Style {
             Style::Strong => "1",
             Style::Good => "32",
             Style::Warning => "33",
+            Style::Bad => "31",
             Style::Faint => "2",
         }
     }
@@ -320,12 +329,15 @@ pub struct QrError {
 }
 
 /// A QR code for a terminal (ISO/IEC 18004, error correction L, quiet zone of four modules), two
-/// modules to a character. Both colours are set by escape codes, dark on light, so that it scans
-/// on dark and on light terminals alike.
+/// modules to a character.
+///
+/// With `is_coloured` both colours are set by escape codes, dark on light, so that it scans on dark
+/// and on light terminals alike. Without, there is no escape code: light modules are drawn, as for a
+/// dark terminal.
 ///
 /// # Errors
 /// [`QrError`] when the text is too long (about 2,900 bytes).
-pub fn qr(text: &str) -> Result<String, QrError> {
+pub fn qr(text: &str, is_coloured: bool) -> Result<String, QrError> {
     const QUIET: usize = 4;
     let too_long = QrError { found: text.len() };
     let code = qrcode::QrCode::with_error_correction_level(text, qrcode::EcLevel::L)
@@ -342,17 +354,21 @@ pub fn qr(text: &str) -> Result<String, QrError> {
     let side = width + 2 * QUIET;
     let mut out = String::new();
     for y in (0..side).step_by(2) {
-        // Black on bright white, whatever the terminal's theme.
-        out.push_str("\x1b[38;5;16;48;5;231m");
+        if is_coloured {
+            // Black on bright white, whatever the terminal's theme.
+            out.push_str("\x1b[38;5;16;48;5;231m");
+        }
         for x in 0..side {
-            out.push(match (dark(x, y), dark(x, y + 1)) {
-                (false, false) => ' ',
-                (true, false) => '▀',
-                (false, true) => '▄',
-                (true, true) => '█',
+            // The row below an odd last one is quiet zone.
+            let drawn = [dark(x, y), dark(x, y + 1)].map(|dark| dark == is_coloured);
+            out.push(match drawn {
+                [false, false] => ' ',
+                [true, false] => '▀',
+                [false, true] => '▄',
+                [true, true] => '█',
             });
         }
-        out.push_str("\x1b[0m\n");
+        out.push_str(if is_coloured { "\x1b[0m\n" } else { "\n" });
     }
     Ok(out)
 }
@@ -392,7 +408,7 @@ mod tests {
 
     #[test]
     fn qr_codes_are_square_and_framed() {
-        let text = qr("warifu:enrol?ticket=abc").unwrap();
+        let text = qr("warifu:enrol?ticket=abc", true).unwrap();
         let rows: Vec<&str> = text.lines().collect();
         let width = rows[0]
             .trim_start_matches("\x1b[38;5;16;48;5;231m")
@@ -401,7 +417,23 @@ mod tests {
             .count();
         assert_eq!(rows.len(), width.div_ceil(2));
         assert!(rows[0].contains(&" ".repeat(width)));
-        assert!(qr(&"x".repeat(4000)).is_err());
+        assert!(qr(&"x".repeat(4000), true).is_err());
+        let plain = qr("warifu:enrol?ticket=abc", false).unwrap();
+        assert!(!plain.contains('\x1b'), "escape codes in {plain}");
+        // The same picture with the colours exchanged.
+        let exchanged: String = text
+            .replace("\x1b[38;5;16;48;5;231m", "")
+            .replace("\x1b[0m", "")
+            .chars()
+            .map(|drawn| match drawn {
+                ' ' => '█',
+                '█' => ' ',
+                '▀' => '▄',
+                '▄' => '▀',
+                other => other,
+            })
+            .collect();
+        assert_eq!(plain, exchanged);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Runs a node of any role until it is told to stop, or has to.
 
-use std::{future::Future, io::IsTerminal, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
-use warifu_client_sdk::{runtime::Clock, transport::Multiaddr};
+use warifu_client_sdk::{
+    runtime::Clock,
+    store::{self, Occupant, StoreError},
+    transport::Multiaddr,
+};
 use warifu_consensus::{agree::TrustOperatorOptions, party::Role};
 
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     config::{BrokerConfig, Config, ConfigError, RoleConfig, TlsFiles, TrustOperatorConfig},
     control::ControlError,
     observe::{Listener, Recorder, RecorderError},
-    output,
+    output, progress,
     roles::{
         broker::{Broker, BrokerSettings},
         device::{self, DeviceRunError},
@@ -32,6 +35,17 @@ pub enum RunError {
     /// The configuration lacks something that this role needs.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A node runs in this directory.
+    #[error("{} is in use by {holder}, expected nobody: one node runs in a directory", .dir.display())]
+    InUse {
+        /// The node's directory.
+        dir: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The directory's lock can't be looked at.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// An operator's store or lines.
     #[error(transparent)]
     Operator(#[from] OperatorError),
@@ -69,6 +83,9 @@ pub enum RunError {
     Ended(String),
 }
 
+/// How long the HTTP side may still answer what is under way.
+const HTTP_END: Duration = Duration::from_secs(2);
+
 /// Runs the node of `config` until `shutdown` is ready, then stops it gracefully.
 ///
 /// # Errors
@@ -77,6 +94,7 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
+    refuse_second(&config)?;
     match config.role.clone() {
         RoleConfig::Broker(broker) => run_broker(config, broker, shutdown).await,
         RoleConfig::TrustOperator(own) => run_trust_operator(config, own, shutdown).await,
@@ -89,31 +107,17 @@ pub(crate) fn node_clock() -> Clock {
     Arc::new(clock::now)
 }
 
-/// A progress bar for a rebuilt index, where somebody looks.
-struct Rebuild(Option<ProgressBar>);
-
-impl Rebuild {
-    fn new() -> Self {
-        Self(None)
-    }
-
-    fn show(&mut self, done: u64, total: u64) {
-        if !std::io::stderr().is_terminal() {
-            return;
-        }
-        let bar = self.0.get_or_insert_with(|| {
-            let bar = ProgressBar::new(total);
-            if let Ok(style) =
-                ProgressStyle::with_template("index {bar:40} {bytes}/{total_bytes} {eta}")
-            {
-                bar.set_style(style);
-            }
-            bar
-        });
-        bar.set_position(done);
-        if done >= total {
-            bar.finish_and_clear();
-        }
+/// Says who runs in a directory before anything of it is opened; the lock itself is the store's.
+fn refuse_second(config: &Config) -> Result<(), RunError> {
+    match store::occupant(&config.node.data)? {
+        None => Ok(()),
+        Some(Occupant { pid }) => Err(RunError::InUse {
+            dir: config.dir.clone(),
+            holder: pid.map_or_else(
+                || "another process".to_owned(),
+                |pid| format!("process {pid}"),
+            ),
+        }),
     }
 }
 
@@ -156,6 +160,7 @@ fn operator_options<'a>(
         listen: config.node.listen.clone(),
         other_addresses,
         clock: node_clock(),
+        reserve_bytes: config.node.disk_reserve_bytes,
         progress,
     })
 }
@@ -173,8 +178,8 @@ async fn run_broker(
             source,
         })?;
     let mut watching = watch_listener(&config).await?;
-    let mut bar = Rebuild::new();
-    let mut progress = |done, total| bar.show(done, total);
+    let bar = progress::bytes("index", false);
+    let mut progress = |done, total| progress::show(&bar, done, total);
     let options = operator_options(
         &config,
         Role::Broker,
@@ -214,11 +219,17 @@ async fn run_broker(
         reason = ending.wait() => Some(RunError::Ended(reason)),
         served = &mut serving => served.ok().and_then(Result::err).map(RunError::Serve),
     };
+    // Who waits on the HTTP side gets its answer while that side still answers.
+    broker.wind_down().await;
     drop(stop);
-    if !serving.is_finished()
-        && let Ok(Err(error)) = serving.await
-    {
-        tracing::warn!(%error, "the http side did not end cleanly");
+    if !serving.is_finished() {
+        match tokio::time::timeout(HTTP_END, &mut serving).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "the http side did not end cleanly"),
+            Ok(Err(error)) => tracing::warn!(%error, "the http side did not end cleanly"),
+            Err(_) => tracing::info!("slow http clients are cut off"),
+        }
+        serving.abort();
     }
     broker.stop().await;
     ended.map_or(Ok(()), Err)
@@ -273,8 +284,8 @@ async fn run_trust_operator(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut watching = watch_listener(&config).await?;
-    let mut bar = Rebuild::new();
-    let mut progress = |done, total| bar.show(done, total);
+    let bar = progress::bytes("index", false);
+    let mut progress = |done, total| progress::show(&bar, done, total);
     let options = operator_options(
         &config,
         Role::TrustOperator,

@@ -143,9 +143,8 @@ impl DeviceLines {
 
     pub(super) async fn stop(&self) {
         let lines: Vec<Line> = lock(&self.lines).drain().map(|(_, line)| line).collect();
-        for line in lines {
-            line.network.shutdown().await;
-        }
+        // Each may wait for a peer that doesn't take its farewell; together they wait no longer.
+        futures::future::join_all(lines.into_iter().map(|line| line.network.shutdown())).await;
     }
 }
 

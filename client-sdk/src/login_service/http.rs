@@ -14,7 +14,7 @@ use super::token::Token;
 
 /// Longest answer that is read, in bytes: a full page of history fits.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// An idle connection is given up before the broker does so (20 s): a `POST` must not meet its end.
 const IDLE_LIMIT: Duration = Duration::from_secs(15);
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -34,18 +34,7 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(broker: &BrokerAddress, token: Token) -> Result<Http, LoginServiceError> {
-        let base = base(&broker.url)?;
-        let tls = client_config(base.scheme() == "https", broker.authorities.as_ref())?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .pool_idle_timeout(IDLE_LIMIT)
-            .connect_timeout(CONNECT_LIMIT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|error| LoginServiceError::Setup {
-                what: error.to_string(),
-            })?;
+        let (client, base) = client(broker)?;
         Ok(Http {
             client,
             base,
@@ -119,6 +108,23 @@ impl Http {
     }
 }
 
+/// A client for one broker, and where that is.
+pub(super) fn client(broker: &BrokerAddress) -> Result<(reqwest::Client, Url), LoginServiceError> {
+    let base = base(&broker.url)?;
+    let tls = client_config(base.scheme() == "https", broker.authorities.as_ref())?;
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .pool_idle_timeout(IDLE_LIMIT)
+        .connect_timeout(CONNECT_LIMIT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .map_err(|error| LoginServiceError::Setup {
+            what: error.to_string(),
+        })?;
+    Ok((client, base))
+}
+
 fn base_url(found: &str) -> LoginServiceError {
     LoginServiceError::BaseUrl {
         found: found.to_owned(),
@@ -156,7 +162,7 @@ fn is_passing(error: &LoginServiceError) -> bool {
     }
 }
 
-fn unreachable(error: reqwest::Error) -> LoginServiceError {
+pub(super) fn unreachable(error: reqwest::Error) -> LoginServiceError {
     // The error's own text hides the cause that says what to do, such as "connection refused".
     let mut what = error.to_string();
     let mut source = std::error::Error::source(&error);

@@ -14,6 +14,7 @@ pub mod problem;
 
 mod client;
 mod clock;
+mod date;
 mod error;
 mod file_pins;
 mod history;
@@ -25,6 +26,7 @@ mod token;
 
 pub use client::LoginService;
 pub use clock::{Clock, system_clock};
+pub use date::broker_date;
 pub use error::LoginServiceError;
 pub use file_pins::FilePins;
 pub use history::{HistoryError, HistoryPage, VerifiedEntry};

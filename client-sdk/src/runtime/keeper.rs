@@ -25,9 +25,9 @@ const FOUNDED: [u8; 32] = [0; 32];
 /// The head of a stream that holds a tombstone: a genesis that can never be.
 const TOMBSTONE: [u8; 32] = [0xff; 32];
 
-const KIND_SHARE: u8 = 1;
-const KIND_CONTENT_KEY: u8 = 2;
-const KIND_IDENTITY: u8 = 3;
+pub(super) const KIND_SHARE: u8 = 1;
+pub(super) const KIND_CONTENT_KEY: u8 = 2;
+pub(super) const KIND_IDENTITY: u8 = 3;
 const KIND_SALT: u8 = 4;
 
 /// Why something could not be kept or read back.
@@ -125,11 +125,21 @@ fn stream(sub: &Sub) -> StreamId {
     StreamId(sub.0)
 }
 
-fn key(sub: &Sub, kind: u8, name: [u8; 32]) -> VaultKey {
+pub(super) fn key(sub: &Sub, kind: u8, name: [u8; 32]) -> VaultKey {
     VaultKey {
         stream: stream(sub),
         kind,
         name,
+    }
+}
+
+impl NodeRecord {
+    /// Reads an entry of the node's own stream ([`StreamId::NODE`]).
+    ///
+    /// # Errors
+    /// [`WireError`]: found and expected.
+    pub fn decode(entry: &[u8]) -> Result<NodeRecord, WireError> {
+        wire::decode::<NodeRecord, MAX_RECORD>(entry)
     }
 }
 
@@ -272,7 +282,7 @@ impl<S: Store> Keeper<S> {
             .read(StreamId::NODE)?
             .iter()
             .map(|bytes| {
-                wire::decode::<NodeRecord, MAX_RECORD>(bytes).map_err(|error| KeeperError::Record {
+                NodeRecord::decode(bytes).map_err(|error| KeeperError::Record {
                     sub: Sub::ZERO,
                     error,
                 })

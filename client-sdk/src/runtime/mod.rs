@@ -8,6 +8,7 @@
 
 mod accounts;
 mod actor;
+mod inspect;
 mod keeper;
 mod steps;
 
@@ -23,6 +24,7 @@ use warifu_consensus::{
 };
 
 pub use accounts::{Accounts, AccountsOptions, Busy};
+pub use inspect::AccountSecret;
 pub use keeper::{Keeper, KeeperError, NodeRecord, Secrets};
 pub use steps::{About, TARGET as STEPS_TARGET, outcome_name};
 

@@ -156,10 +156,12 @@ pub enum StoreError {
     #[error("store has stopped after an earlier failure")]
     Stopped,
     /// Another process (or another store in this one) writes to this directory.
-    #[error("{} is in use by another writer", .dir.display())]
+    #[error("{} is in use by {}", .dir.display(), holder_text(.holder))]
     Locked {
         /// The directory.
         dir: PathBuf,
+        /// The process that holds it, where it said so.
+        holder: Option<u32>,
     },
     /// The directory belongs to another ledger or another role.
     #[error("directory belongs to ledger {found}, expected {expected}")]
@@ -219,6 +221,13 @@ impl StoreError {
             source: Arc::new(source),
         }
     }
+}
+
+fn holder_text(holder: &Option<u32>) -> String {
+    holder.map_or_else(
+        || "another writer".to_owned(),
+        |pid| format!("another writer, process {pid}"),
+    )
 }
 
 fn short_hash(hash: &Option<[u8; 32]>) -> String {

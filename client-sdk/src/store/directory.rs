@@ -1,14 +1,22 @@
 //! What a store asks of the file system beyond files: one writer, durable names, free space.
 //!
-//! Never removes a directory and never waits for a lock.
+//! Never removes a directory, and waits for a lock no longer than a look at it takes.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::StoreError;
+
+/// The file in a journal's and a vault's directory that a writer locks; it holds the writer's pid.
+const LOCK_FILE: &str = "lock";
+
+/// How often, and how long, a writer waits for somebody who only looks at the lock.
+const LOOKS: u32 = 3;
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Held while one store writes to a directory; released when dropped, or by the system when the
 /// process ends.
@@ -21,20 +29,76 @@ impl DirectoryLock {
     /// Creates the directory if needed (its name made durable in its parent) and takes its lock.
     pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
         create_durably(dir)?;
-        let path = dir.join("lock");
+        let path = dir.join(LOCK_FILE);
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&path)
             .map_err(StoreError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
-                dir: dir.to_path_buf(),
-            }),
-            Err(TryLockError::Error(source)) => Err(StoreError::io("lock", path)(source)),
+        let mut looks = LOOKS;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if looks > 0 => {
+                    looks -= 1;
+                    std::thread::sleep(LOOK);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(StoreError::Locked {
+                        dir: dir.to_path_buf(),
+                        holder: told_holder(&path),
+                    });
+                }
+                Err(TryLockError::Error(source)) => {
+                    return Err(StoreError::io("lock", path)(source));
+                }
+            }
         }
+        tell_holder(&file);
+        Ok(Self { _file: file })
+    }
+}
+
+/// Writes down who holds the lock. On a full disk nobody learns it; the lock holds all the same.
+fn tell_holder(mut file: &File) {
+    let told = file
+        .set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    if let Err(error) = told {
+        tracing::debug!(%error, "lock file does not name its holder");
+    }
+}
+
+fn told_holder(path: &Path) -> Option<u32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Whoever writes to a store's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupant {
+    /// Its process, as it wrote it down; `None` if it could not.
+    pub pid: Option<u32>,
+}
+
+/// Looks whether the store in `dir` (the directory that it is opened with) is open for writing, by
+/// this process or another. Takes nothing and changes nothing.
+///
+/// # Errors
+/// [`StoreError::Io`] if the lock's file can't be read.
+pub fn occupant(dir: &Path) -> Result<Option<Occupant>, StoreError> {
+    let path = dir.join("journal").join(LOCK_FILE);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("open", path)(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(Occupant {
+            pid: told_holder(&path),
+        })),
+        Err(TryLockError::Error(source)) => Err(StoreError::io("examine", path)(source)),
     }
 }
 

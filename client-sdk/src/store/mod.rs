@@ -19,9 +19,12 @@ pub mod suite;
 mod vault;
 
 pub use contract::{Batch, Extent, HeadMove, LedgerId, Space, Store, StoreError, StreamId};
+pub use directory::{Occupant, occupant};
 pub use encoding::EncodingError;
 pub use index::{Coverage, Index, IndexedRecord, MemoryIndex, Position};
-pub use journal::{Counters, JournalReader, JournalRecord, RECORD_LIMIT_BYTES};
+pub use journal::{
+    Counters, FORMAT_VERSION as JOURNAL_FORMAT, JournalReader, JournalRecord, RECORD_LIMIT_BYTES,
+};
 pub use journal_store::JournalStore;
 pub use options::{BeforeSync, FreeSpaceProbe, JournalOptions};
-pub use vault::{MasterKey, Vault, VaultKey, VaultOptions};
+pub use vault::{MasterKey, Vault, VaultKey, VaultOptions, inspect_vault};

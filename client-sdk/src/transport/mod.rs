@@ -15,6 +15,7 @@
 //! | `gate` | who may connect |
 //! | `session` | which of a peer's connections is the session |
 //! | `redial` | when and where to dial again |
+//! | `resolve` | which addresses a host name stands for |
 //! | `handler`, `line`, `frame` | one connection: its stream, its frames, its death |
 //! | `muxer` | how much a peer may send before it is read |
 //! | `inbox`, `outbox` | bounded queues between lines and the node |
@@ -32,6 +33,7 @@ mod line;
 mod muxer;
 mod outbox;
 mod redial;
+mod resolve;
 mod session;
 mod start;
 

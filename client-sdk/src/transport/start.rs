@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use libp2p::core::transport::ListenerId;
 use libp2p::core::upgrade::Version;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{self, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, Transport, noise, tcp};
 
@@ -16,6 +17,7 @@ use super::gate::Gate;
 use super::hub::Hub;
 use super::limits::{Limits, MAX_NEGOTIATING};
 use super::muxer::BoundedYamux;
+use super::resolve::Resolving;
 use super::{IdentityError, NetworkOptions, Shared, identity};
 
 /// Why a network did not start.
@@ -96,7 +98,8 @@ fn build(
     let noise = noise::Config::new(&keypair).map_err(|error| TransportError::Noise {
         detail: error.to_string(),
     })?;
-    let transport = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+    let transport = Resolving::new(tcp)
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(BoundedYamux)
@@ -114,6 +117,7 @@ async fn bind(hub: &mut Hub, address: Multiaddr, shared: &Shared) -> Result<(), 
         address: address.clone(),
         detail,
     };
+    probe(&address).map_err(|error| failed(error.to_string()))?;
     let wanted: ListenerId = hub
         .swarm
         .listen_on(address.clone())
@@ -149,4 +153,19 @@ async fn bind(hub: &mut Hub, address: Multiaddr, shared: &Shared) -> Result<(), 
     let ids = shared.listener_ids.lock();
     ids.unwrap_or_else(PoisonError::into_inner).push(wanted);
     Ok(())
+}
+
+/// Refuses a port that somebody listens on. libp2p sets `SO_REUSEPORT`, with which the system lets
+/// two nodes of one user share a port, and gives each half of the connections.
+fn probe(address: &Multiaddr) -> std::io::Result<()> {
+    let mut parts = address.iter();
+    let ip: std::net::IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port > 0 => std::net::TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
 }

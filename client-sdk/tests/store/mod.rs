@@ -2,6 +2,7 @@ mod contract;
 mod damage;
 mod format;
 mod journal;
+mod looks;
 mod vault;
 
 use std::path::Path;

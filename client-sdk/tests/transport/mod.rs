@@ -1,5 +1,6 @@
 //! The transport over loopback: honest pairs here, hostile peers in `hostile`.
 
+mod addresses;
 mod hostile;
 mod pair;
 mod raw;

@@ -286,7 +286,7 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// A proposal is open already.
-    #[error("account has a proposal open until {until} (Unix time), expected none: one at a time")]
+    #[error("account has a proposal open, expected none: one at a time")]
     Busy {
         /// Seconds since the Unix epoch.
         until: u64,

@@ -12,6 +12,7 @@ use warifu_consensus::block::Kind;
 use warifu_consensus::chain::Status;
 
 use super::desk::DeskError;
+use crate::clock;
 
 /// A problem on its way out.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Refused {
         let detail = refusal.to_string();
         let kind = match refusal {
-            Refusal::Busy { .. } => ProblemKind::Busy,
+            Refusal::Busy { until } => return busy(&detail, until),
             Refusal::StatusForbids { found, .. } => match found {
                 Status::Frozen => ProblemKind::Frozen,
                 Status::Revoked => ProblemKind::Revoked,
@@ -82,6 +83,16 @@ impl From<Refusal> for Refused {
         };
         Refused::new(kind, detail)
     }
+}
+
+/// When the open proposal has ended at the latest: as a time, and as a wait.
+fn busy(detail: &str, until: u64) -> Refused {
+    let wait_s = until.saturating_sub(clock::now().seconds());
+    let until = clock::local(until);
+    let detail = format!("{detail}; it ends by {until}, {wait_s} s from now");
+    let mut refused = Refused::new(ProblemKind::Busy, detail);
+    refused.0.retry_after = Some(wait_s.max(1));
+    refused
 }
 
 impl IntoResponse for Refused {

@@ -149,15 +149,8 @@ async fn freeze(args: Account, output: Output) -> Result<(), Failure> {
 async fn unfreeze(args: Unfreeze, output: Output) -> Result<(), Failure> {
     let service = args.of.connection.open()?;
     let pin = args.of.whose.pin(&service)?;
-    let begun = service
-        .unfreeze(pin, &args.reference, &args.channel, &args.address)
-        .await
-        .map_err(failure)?;
-    login::show_number(&begun, output)?;
-    if args.no_wait {
-        return Ok(());
-    }
-    login::finish(&service, begun, output).await
+    let begin = service.unfreeze(pin, &args.reference, &args.channel, &args.address);
+    login::follow(&service, begin, args.no_wait, output).await
 }
 
 fn entry_json(entry: &VerifiedEntry) -> Value {

@@ -14,6 +14,7 @@ use warifu_client_sdk::login_service::{
 use super::block_on;
 use super::service::{Connection, failure};
 use crate::output::{Exit, Failure, Output, Style, qr};
+use crate::progress;
 
 /// The longest that a session can take: a ticket's life and a genesis's.
 const LONGEST: Duration = Duration::from_secs(600 + 210);
@@ -81,7 +82,8 @@ async fn ticket(
 ) -> Result<(), Failure> {
     let customer = args.customer.as_deref();
     let opened = service.enrol(customer).await.map_err(failure)?;
-    let code = qr(&opened.ticket_uri).map_err(|error| Failure::from_error(Exit::Input, &error))?;
+    let code = qr(&opened.ticket_uri, output.is_coloured())
+        .map_err(|error| Failure::from_error(Exit::Input, &error))?;
     let seconds = opened.expires_in.as_secs();
     let answer = json!({
         "session": opened.session,
@@ -123,9 +125,11 @@ async fn ask(
     loop {
         state = match state {
             EnrolmentEnd::Waiting => {
+                let spinner = progress::spinner("waiting for the device", output.is_json());
                 let wait = Duration::from_secs(MAX_WAIT_S);
                 let looked = service.enrolment(customer, session, wait).await;
                 tokio::time::sleep(Duration::from_millis(200)).await;
+                spinner.finish_and_clear();
                 looked.map_err(failure)?
             }
             EnrolmentEnd::Digits => {
@@ -180,6 +184,7 @@ async fn confirm(
 ) -> Result<(), Failure> {
     let (customer, session) = (args.customer.as_str(), args.session.as_str());
     let wait = Duration::from_secs(MAX_WAIT_S);
+    let spinner = progress::spinner("waiting for the account", output.is_json());
     let mut is_sent = false;
     loop {
         let state = service.enrolment(customer, session, wait).await;
@@ -192,7 +197,10 @@ async fn confirm(
             state => state,
         };
         match state {
-            EnrolmentEnd::Pinned { pin, .. } => return tell(customer, &pin, output),
+            EnrolmentEnd::Pinned { pin, .. } => {
+                spinner.finish_and_clear();
+                return tell(customer, &pin, output);
+            }
             EnrolmentEnd::Failed { reason } => return Err(failed(&reason)),
             // A broker that answers at once must not make this a busy loop.
             EnrolmentEnd::Waiting | EnrolmentEnd::Digits => {

@@ -1,20 +1,23 @@
 //! `warifu login`: a login service's login, from the number on the page to the verified block.
 
-use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use warifu_client_sdk::login_service::api::{Asked, Jwk, Shown};
-use warifu_client_sdk::login_service::{Admission, LoginEnd, LoginService, OpenLogin, PinStore};
+use warifu_client_sdk::login_service::{
+    Admission, LoginEnd, LoginService, LoginServiceError, OpenLogin, PinStore,
+};
 use warifu_consensus::body::Detail;
 
 use super::block_on;
 use super::service::{Connection, Whose, failure};
 use crate::clock;
 use crate::output::{Exit, Failure, Output, Style, large, role_name};
+use crate::progress;
 
 /// Ask a customer to log in (or to approve something), wait, and verify the block.
 ///
@@ -88,20 +91,69 @@ pub(super) fn run(args: Args, output: Output) -> Result<(), Failure> {
         reference: None,
     };
     block_on(async {
-        let login = service
-            .begin_from(pin, args.kind.into(), shown, args.client_ip)
-            .await
-            .map_err(failure)?;
-        show_number(&login, output)?;
-        if args.no_wait {
-            return Ok(());
-        }
-        finish(&service, login, output).await
+        let asked = service.begin_from(pin, args.kind.into(), shown, args.client_ip);
+        follow(&service, asked, args.no_wait, output).await
     })
 }
 
+/// Begins, shows the number, waits for the end, verifies, and prints it. Whoever interrupts this
+/// (SIGINT, SIGTERM, SIGHUP), or takes its output away, takes the login back: an account holds
+/// one proposal, and nobody is left to read its number.
+pub(super) async fn follow<P: PinStore>(
+    service: &LoginService<P>,
+    begin: impl Future<Output = Result<OpenLogin, LoginServiceError>>,
+    no_wait: bool,
+    output: Output,
+) -> Result<(), Failure> {
+    // Before it begins: a signal that comes meanwhile waits until there is an id to cancel.
+    let mut interrupts = Interrupts::watch()?;
+    let login = begin.await.map_err(failure)?;
+    let id = login.id().to_owned();
+    let ended = match show_number(&login, output) {
+        Ok(()) if no_wait => return Ok(()),
+        Ok(()) => {
+            tokio::select! {
+                ended = finish(service, login, output) => return ended,
+                name = interrupts.next() => {
+                    let text = format!("interrupted by {name}, the login is taken back");
+                    Failure::new(Exit::Refused, text)
+                }
+            }
+        }
+        Err(gone) => gone,
+    };
+    service.cancel(&id).await.map_err(failure)?;
+    Err(ended)
+}
+
+/// The signals that end a command.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Interrupts {
+    fn watch() -> Result<Interrupts, Failure> {
+        let watch = |kind| signal(kind).map_err(|error| Failure::from_error(Exit::Io, &error));
+        Ok(Interrupts {
+            interrupt: watch(SignalKind::interrupt())?,
+            terminate: watch(SignalKind::terminate())?,
+            hangup: watch(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
+}
+
 /// Shows the number that the customer types into the device.
-pub(super) fn show_number(login: &OpenLogin, output: Output) -> Result<(), Failure> {
+fn show_number(login: &OpenLogin, output: Output) -> Result<(), Failure> {
     let expires_in = login.expires_in().as_secs();
     let answer = json!({
         "number": login.number(),
@@ -123,40 +175,20 @@ pub(super) fn show_number(login: &OpenLogin, output: Output) -> Result<(), Failu
     })
 }
 
-/// Waits for the end, verifies, and prints it. An interrupt takes the login back.
-pub(super) async fn finish<P: PinStore>(
+/// Waits for the end, verifies, and prints it.
+async fn finish<P: PinStore>(
     service: &LoginService<P>,
     login: OpenLogin,
     output: Output,
 ) -> Result<(), Failure> {
-    let id = login.id().to_owned();
-    let bar = countdown(login.expires_in(), output);
+    let label = "waiting for the device";
+    let bar = progress::seconds(label, login.expires_in(), output.is_json());
     let ended = tokio::select! {
         ended = service.wait(login) => ended,
         () = tick(&bar) => return Err(Failure::new(Exit::Io, "the countdown ended")),
-        _ = tokio::signal::ctrl_c() => {
-            bar.finish_and_clear();
-            service.cancel(&id).await.map_err(failure)?;
-            return Err(Failure::new(Exit::Refused, "interrupted, the login is taken back"));
-        }
     };
     bar.finish_and_clear();
     tell(&ended.map_err(failure)?, output)
-}
-
-fn countdown(expires_in: Duration, output: Output) -> ProgressBar {
-    if output.is_json() || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(expires_in.as_secs());
-    // A template that doesn't parse leaves the usual one.
-    if let Ok(style) =
-        ProgressStyle::with_template("waiting for the device {wide_bar} {pos} s left")
-    {
-        bar.set_style(style);
-    }
-    bar.set_position(expires_in.as_secs());
-    bar
 }
 
 /// Moves the countdown every second; never ends.

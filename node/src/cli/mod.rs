@@ -1,8 +1,10 @@
 //! The commands: parsed here, one file each. A command returns a [`Failure`] with its exit code;
-//! nothing else ends the process.
+//! nothing else ends the process, a second signal to `warifu run` aside.
 
 mod account;
+mod completions;
 mod device;
+mod doctor;
 mod enrol;
 mod init;
 mod ledger;
@@ -10,7 +12,7 @@ mod login;
 mod run;
 mod service;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::LazyLock};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -18,7 +20,7 @@ use crate::output::{Exit, Failure, Lang, Output};
 
 /// A three-party authentication ledger: any one can refuse, only all three can admit.
 #[derive(Debug, Parser)]
-#[command(name = "warifu", version, propagate_version = true)]
+#[command(name = "warifu", version = LONG_VERSION.as_str(), propagate_version = true)]
 struct Cli {
     /// Print JSON, one value a line, for programs.
     #[arg(long, global = true)]
@@ -49,13 +51,16 @@ enum Command {
     /// Look at, freeze or unfreeze a customer's account, as a login service.
     #[command(subcommand)]
     Account(account::Command),
+    /// Look at a node's directory and what is around it; say what is wrong and what to do.
+    Doctor(doctor::Args),
+    /// Print a shell's completions, or the manual page.
+    Completions(completions::Args),
 }
 
 /// Parses the process's arguments, runs the command, and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let command = Cli::command().after_help(Exit::help());
-    let parsed = command
+    let parsed = definition()
         .try_get_matches()
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
@@ -90,7 +95,31 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         Command::Login(args) => login::run(*args, output),
         Command::Enrol(command) => enrol::run(command, output),
         Command::Account(command) => account::run(command, output),
+        Command::Doctor(args) => doctor::run(&args, output),
+        Command::Completions(args) => completions::run(&args),
     }
+}
+
+/// The release, how it was built, and what it reads and writes: `0.1.0 (release, linux x86_64,
+/// journal format 1)`.
+pub(crate) static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let build = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    format!(
+        "{} ({build}, {} {}, journal format {})",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        warifu_client_sdk::store::JOURNAL_FORMAT
+    )
+});
+
+/// The command's definition, as help, completions and the manual page show it.
+fn definition() -> clap::Command {
+    Cli::command().after_help(Exit::help())
 }
 
 /// A single-threaded runtime for commands that wait on a line.

@@ -1,8 +1,16 @@
-//! `warifu run`: starts the node of a directory, and stops it gracefully on SIGINT or SIGTERM.
+//! `warifu run`: starts the node of a directory, and stops it gracefully on SIGINT or SIGTERM: within
+//! 5 s whatever peers and disks do, and at once on a second signal.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::{LevelFilter, Targets},
@@ -33,20 +41,19 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     config
         .identity()
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
+    let asked = watch_signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::from_error(Exit::Io, &error))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let spans = start_log(&config)?;
-        let mut interrupt = watch(SignalKind::interrupt())?;
-        let mut terminate = watch(SignalKind::terminate())?;
         let shutdown = async move {
-            let name = tokio::select! {
-                _ = interrupt.recv() => "SIGINT",
-                _ = terminate.recv() => "SIGTERM",
-            };
-            tracing::info!(signal = name, "stopping");
+            match asked.await {
+                Ok(name) => tracing::info!(signal = name, "stopping"),
+                // The watching thread is gone: there is nobody to ask for a stop.
+                Err(_) => std::future::pending().await,
+            }
         };
         let ended = run::run(config, shutdown).await;
         if let Some(spans) = spans {
@@ -54,7 +61,76 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             drop(tokio::task::spawn_blocking(move || spans.end()).await);
         }
         ended.map_err(|error| Failure::from_error(exit(&error), &error))
-    })
+    });
+    // A thread that hangs in a system call holds nothing that was promised.
+    runtime.shutdown_timeout(LAST_THREADS);
+    ended
+}
+
+/// How long a graceful stop may take; then the process ends all the same.
+const STOP: Duration = Duration::from_millis(4_800);
+
+/// How long threads of the runtime may take to end.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
+/// Watches for signals on a thread of its own, which hung disks and peers can't hold up: the first
+/// SIGINT or SIGTERM is told, the second ends the process, and so does a stop that takes too long.
+/// Nothing acknowledged is lost by that: it was durable before it was said.
+fn watch_signals() -> Result<oneshot::Receiver<&'static str>, Failure> {
+    let io = |error: std::io::Error| Failure::from_error(Exit::Io, &error);
+    let (tell, told) = oneshot::channel();
+    let (begun, has_begun) = mpsc::sync_channel(1);
+    let watching = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            // Nobody hears it if the caller is gone.
+            Err(error) => return drop(begun.send(Err(error))),
+        };
+        runtime.block_on(async move {
+            let (mut interrupt, mut terminate) = match signals() {
+                Ok(signals) => signals,
+                Err(error) => return drop(begun.send(Err(error))),
+            };
+            drop(begun.send(Ok(())));
+            let name = either(&mut interrupt, &mut terminate).await;
+            if tell.send(name).is_err() {
+                return;
+            }
+            let why = tokio::select! {
+                name = either(&mut interrupt, &mut terminate) => format!("a second {name} came"),
+                () = tokio::time::sleep(STOP) => {
+                    format!("stopping took longer than {} ms", STOP.as_millis())
+                }
+            };
+            tracing::warn!(why, "ended at once");
+            std::process::exit(i32::from(Exit::Io as u8));
+        });
+    };
+    std::thread::Builder::new()
+        .name("warifu-signals".into())
+        .spawn(watching)
+        .map_err(io)?;
+    match has_begun.recv() {
+        Ok(begun) => begun.map(|()| told).map_err(io),
+        Err(_) => Err(Failure::new(Exit::Io, "signals can't be watched")),
+    }
+}
+
+fn signals() -> std::io::Result<(Signal, Signal)> {
+    Ok((
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    ))
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
 }
 
 /// A node that stops on its own has a wrong directory, or a machine that fails it.
@@ -67,10 +143,6 @@ const fn exit(error: &RunError) -> Exit {
         | RunError::Listen { .. } => Exit::Configuration,
         _ => Exit::Io,
     }
-}
-
-fn watch(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|error| Failure::from_error(Exit::Io, &error))
 }
 
 /// Lines on stderr, and spans if a collector is configured. Each has a filter of its own: what one does not

@@ -65,6 +65,9 @@ pub struct NodeTable {
     /// Where spans are exported to: a collector's `http://` address, empty for nowhere.
     #[serde(default)]
     pub otlp: String,
+    /// Free disk space below which admits are refused, in MiB.
+    #[serde(default = "disk_reserve_mib")]
+    pub disk_reserve_mib: u64,
 }
 
 /// `[broker]`.
@@ -118,6 +121,17 @@ pub struct DeviceTable {
     /// The control channel's socket.
     #[serde(default = "control")]
     pub control: PathBuf,
+}
+
+/// Least of `node.disk_reserve_mib`: one segment's worth of restricts.
+pub(super) const MIN_RESERVE_MIB: u64 = 16;
+
+/// Most of `node.disk_reserve_mib`: 1 PiB.
+pub(super) const MAX_RESERVE_MIB: u64 = 1 << 30;
+
+/// Default of `node.disk_reserve_mib`.
+pub(super) fn disk_reserve_mib() -> u64 {
+    256
 }
 
 fn data() -> PathBuf {
@@ -176,6 +190,7 @@ impl NodeTable {
             metrics: String::new(),
             metrics_off_loopback: false,
             otlp: String::new(),
+            disk_reserve_mib: disk_reserve_mib(),
         }
     }
 }
@@ -272,6 +287,11 @@ impl NodeTable {
         // A device has no identity file, and nobody to watch it.
         if self.identity.is_some() {
             out.field(
+                "Free disk space in MiB below which admits are refused and restricts still taken (default 256).",
+                "disk_reserve_mib",
+                self.disk_reserve_mib.to_string(),
+            );
+            out.field(
                 "Where /metrics, /healthz and /readyz are served, such as 127.0.0.1:7203 (default empty: nowhere).",
                 "metrics",
                 text(&self.metrics),
@@ -359,6 +379,25 @@ impl TrustOperatorTable {
             list(&self.broker_addresses),
         );
     }
+}
+
+/// The line (from 1) where a field such as `node.listen[0]` stands in a file's text.
+pub(super) fn line_of(text: &str, field: &str) -> Option<usize> {
+    let (table, key) = field.rsplit_once('.').unwrap_or(("", field));
+    let key = key.split('[').next().unwrap_or(key);
+    let mut current = "";
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if let Some(header) = line.strip_prefix('[') {
+            current = header.split(']').next().unwrap_or_default().trim();
+        } else if current == table
+            && let Some((name, _)) = line.split_once('=')
+            && name.trim() == key
+        {
+            return Some(number);
+        }
+    }
+    None
 }
 
 /// The file's text as it grows.

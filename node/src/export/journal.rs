@@ -1,6 +1,6 @@
 //! The sealed blocks in a node's journal, read in place beside a live node.
 
-use std::{collections::VecDeque, path::Path};
+use std::{collections::VecDeque, ffi::OsStr, path::Path};
 
 use warifu_client_sdk::store::{JournalReader, JournalRecord, StreamId};
 use warifu_consensus::{agree::Record, party::Sub, wire};
@@ -32,7 +32,7 @@ impl JournalBlocks {
         Ok(JournalBlocks {
             reader,
             waiting: VecDeque::new(),
-            sizes: sizes(&data.join("journal")),
+            sizes: segment_sizes(&data.join("journal")),
             done: 0,
             ended: false,
         })
@@ -104,16 +104,28 @@ impl JournalBlocks {
 }
 
 /// For the progress bar only: what can't be read counts as nothing.
-fn sizes(dir: &Path) -> Vec<u64> {
+pub(crate) fn segment_sizes(dir: &Path) -> Vec<u64> {
     let mut files: Vec<_> = std::fs::read_dir(dir)
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| Some((entry.file_name(), entry.metadata().ok()?.len())))
-        .filter(|(name, _)| name != "lock")
+        .filter(|(name, _)| is_segment(name))
         .collect();
     files.sort();
     files.into_iter().map(|(_, size)| size).collect()
+}
+
+fn is_segment(name: &OsStr) -> bool {
+    Path::new(name).extension() == Some(OsStr::new("seg"))
+}
+
+/// Whether a journal or a vault was begun in this directory.
+pub(crate) fn has_segments(dir: &Path) -> bool {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name())
+        .any(|name| is_segment(&name))
 }
 
 impl Iterator for JournalBlocks {

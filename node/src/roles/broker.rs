@@ -5,14 +5,14 @@ mod logins;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tracing::field::display;
 use warifu_client_sdk::{
     runtime::{About, KeeperError, Recover, Secrets, Watch, outcome_name},
     transport::{Multiaddr, SessionId},
 };
 use warifu_consensus::{
-    agree::{Broker as ProposingMachine, Event, Founding, Record},
+    agree::{Broker as ProposingMachine, Event, Founding, Input, Record},
     block::{Kind, Sealed},
     encoding::{TraceName, text_b64},
     party::{Role, Sub},
@@ -113,7 +113,7 @@ impl Watch for BrokerWatch {
                 tracing::info!(account = %sub, height, trace = trace(), %from, %refusal, "rejected");
             }
             Event::Restored { until } => {
-                tracing::warn!(account = %sub, until_s = until.seconds(),
+                tracing::warn!(account = %sub, until = crate::clock::local(until.seconds()),
                     "this broker is a restored copy: it opens with a `restored` block after this time");
             }
             Event::Compared { .. }
@@ -141,6 +141,17 @@ struct Inner {
     happened: broadcast::Sender<Happened>,
     settings: BrokerSettings,
     ending: Ending,
+    phase: watch::Sender<Phase>,
+}
+
+/// How far a graceful stop is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Running,
+    /// Nothing begins any more; what is open ends or is taken back.
+    Closing,
+    /// Whoever still waits is told that the node stops.
+    Closed,
 }
 
 impl Broker {
@@ -198,6 +209,7 @@ impl Broker {
             happened,
             settings,
             ending,
+            phase: watch::Sender::new(Phase::Running),
         });
         let carrying = Arc::clone(&inner);
         tokio::spawn(async move { carrying.operator.carry(events, &carrying.enrolments).await });
@@ -226,8 +238,61 @@ impl Broker {
         Arc::clone(&self.inner.operator) as _
     }
 
+    /// Begins a graceful stop: nothing begins any more, logins that nobody locked are taken back,
+    /// and those that are locked get a moment to end. Whoever waits for anything else is then told
+    /// that the node stops (503 `stopping`). Takes at most 1.5 s.
+    pub async fn wind_down(&self) {
+        self.inner.phase.send_replace(Phase::Closing);
+        let ended = async {
+            let mut asked = std::collections::HashSet::new();
+            loop {
+                let open = self.inner.logins.open_ones();
+                if open.is_empty() {
+                    return;
+                }
+                for (login, sub) in open {
+                    if asked.insert(login) {
+                        // A busy account's login stays open: its caller hears `stopping`.
+                        let _ = self
+                            .inner
+                            .operator
+                            .accounts
+                            .ask(sub, Input::Cancel { login });
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(WIND_DOWN, ended).await.is_err() {
+            let open = self.inner.logins.open_ones().len();
+            tracing::info!(
+                open,
+                "stopping with locked logins, they go on after a start"
+            );
+        }
+        self.inner.phase.send_replace(Phase::Closed);
+    }
+
+    /// Whether nothing begins any more.
+    fn is_closing(&self) -> bool {
+        *self.inner.phase.borrow() != Phase::Running
+    }
+
+    /// Whether whoever waits is told that the node stops.
+    fn is_closed(&self) -> bool {
+        *self.inner.phase.borrow() == Phase::Closed
+    }
+
+    /// Ready once whoever waits is to be told that the node stops.
+    async fn closed(&self) {
+        let mut phase = self.inner.phase.subscribe();
+        // An error would mean that the sender is gone; this handle holds it.
+        drop(phase.wait_for(|phase| *phase == Phase::Closed).await);
+    }
+
     /// Ends lines and actors.
     pub async fn stop(&self) {
+        self.inner.phase.send_replace(Phase::Closed);
         self.inner.operator.stop().await;
         self.inner.ending.end("stopped".into());
     }
@@ -317,6 +382,9 @@ async fn settle_enrolments(inner: Arc<Inner>) {
         }
     }
 }
+
+/// How long a stop waits for logins that are locked.
+const WIND_DOWN: Duration = Duration::from_millis(1500);
 
 /// How long a freeze waits for its block before it answers that it is wanted.
 const FREEZE_WAIT: Duration = Duration::from_secs(10);

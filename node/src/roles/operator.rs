@@ -84,6 +84,8 @@ pub struct OperatorOptions<'a> {
     pub other_addresses: Vec<Multiaddr>,
     /// The one clock.
     pub clock: Clock,
+    /// Free bytes below which admits are refused.
+    pub reserve_bytes: u64,
     /// Told bytes done and total while an index is rebuilt.
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
@@ -155,7 +157,8 @@ impl<M: Machine> Operator<M> {
                 expected: warifu_consensus::encoding::text_b64(&pinned),
             });
         }
-        let journal = JournalOptions::new(ledger.iss.clone(), role.number());
+        let mut journal = JournalOptions::new(ledger.iss.clone(), role.number());
+        journal.reserve_bytes = options.reserve_bytes;
         let store =
             store::open(options.data, journal, options.progress).map_err(KeeperError::from)?;
         let vault = Vault::open(

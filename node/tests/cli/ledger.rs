@@ -318,8 +318,9 @@ fn show_draws_linked_boxes_in_local_time() {
     let sub = House::new(1).sub();
     let drawn = succeeds(&files.run(&format!("ledger show DIR/export --account {sub}")));
     for part in [
-        "╭─ 0 genesis ─",
-        "╭─ 3 freeze ─",
+        "╭─ 0 genesis · admit ─",
+        "╔═ 3 freeze · restrict ═",
+        "├──╴ proposal CAgICAgICA…, locked at this height, displaced",
         "2026-09-21 23:13:20 +09:00",
         "device denies · broker signs",
         "supersedes CAgICAgICA…",
@@ -331,10 +332,11 @@ fn show_draws_linked_boxes_in_local_time() {
         drawn.contains("│ all three sign the transcript "),
         "{drawn}"
     );
-    assert_eq!(drawn.matches('▼').count(), 3);
+    // Between four blocks, and after the branch that ends.
+    assert_eq!(drawn.matches('▼').count(), 4);
     let boxes = drawn
         .lines()
-        .filter(|line| line.starts_with(['╭', '│', '╰']));
+        .filter(|line| line.starts_with(['╭', '│', '╰', '╔', '║', '╚']));
     assert!(
         boxes
             .map(|line| line.chars().count())
@@ -351,4 +353,32 @@ fn show_draws_linked_boxes_in_local_time() {
         .collect();
     assert_eq!(rows.len(), 6);
     assert!(rows.iter().all(|row| row["verified"] == true));
+    let times = rows
+        .iter()
+        .filter(|row| row["iat"].is_u64() && row["exp"].is_u64());
+    assert_eq!(times.count(), 6, "times are UTC seconds in {json}");
+}
+
+#[test]
+fn long_chains_are_shown_in_pages() {
+    let files = Files::new();
+    let sub = House::new(1).sub();
+    let show = |page: &str| {
+        succeeds(&files.run(&format!("ledger show DIR/export --account {sub} {page}")))
+    };
+    let last = show("--last 1");
+    assert!(last.contains("3 earlier blocks are not shown"), "{last}");
+    assert!(
+        last.contains(" 3 freeze · restrict ") && !last.contains(" 2 "),
+        "{last}"
+    );
+    let from = show("--from 2");
+    assert!(from.contains("2 earlier blocks are not shown"), "{from}");
+    assert_eq!(from.matches("hash ").count(), 2, "{from}");
+    let both = show("--from 1 --last 9");
+    assert_eq!(both.matches("hash ").count(), 3, "{both}");
+    let json = succeeds(&files.run(&format!(
+        "--json ledger show DIR/export --account {sub} --last 2"
+    )));
+    assert_eq!(json.lines().count(), 2);
 }

@@ -2,10 +2,13 @@
 
 mod configuration;
 mod control;
+mod doctor;
+mod edges;
 mod house;
 mod https;
 mod init;
 mod ledger;
+mod schema;
 
 use std::{
     path::Path,

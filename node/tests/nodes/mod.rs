@@ -82,6 +82,7 @@ fn options<'a>(
         listen: loopback(),
         other_addresses: other,
         clock: node_clock(),
+        reserve_bytes: 256 << 20,
         progress,
     }
 }

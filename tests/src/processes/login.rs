@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::command::Failed;
+use super::{command::Failed, testnet::send_signal};
 
 /// `warifu login --json` while it waits.
 pub struct OpenLogin {
@@ -76,6 +76,11 @@ impl OpenLogin {
     pub fn wrong_number(&self) -> String {
         let number: u8 = self.number().parse().unwrap_or(0);
         format!("{:02}", (number + 1) % 100)
+    }
+
+    /// Sends a signal (`TERM`, `INT`, `HUP`) to the waiting command.
+    pub fn signal(&self, name: &str) {
+        send_signal(self.child.id(), name);
     }
 
     /// Waits for the end.

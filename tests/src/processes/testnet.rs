@@ -311,21 +311,29 @@ impl Testnet {
         }
     }
 
+    /// The process of a running node.
+    #[must_use]
+    pub fn pid(&self, node: Node) -> Option<u32> {
+        self.children.get(&node).map(Child::id)
+    }
+
+    /// Sends a signal (`TERM`, `STOP`, `CONT`) to a running node, and waits for nothing.
+    pub fn signal(&self, node: Node, name: &str) {
+        if let Some(pid) = self.pid(node) {
+            send_signal(pid, name);
+        }
+    }
+
+    /// The exit code of a node that was told to stop, waiting 5 s at most; `None` if it had to be
+    /// killed.
+    pub fn ended(&mut self, node: Node) -> Option<i32> {
+        self.children.remove(&node).and_then(wait_ended)
+    }
+
     /// SIGTERM, and the exit code; `None` if it had to be killed.
     pub fn stop(&mut self, node: Node) -> Option<i32> {
-        let mut child = self.children.remove(&node)?;
-        let pid = child.id().to_string();
-        drop(Command::new("kill").args(["-TERM", &pid]).status());
-        let step = Duration::from_millis(20);
-        for _ in 0..STOP.as_millis() / step.as_millis() {
-            if let Ok(Some(status)) = child.try_wait() {
-                return status.code();
-            }
-            std::thread::sleep(step);
-        }
-        drop(child.kill());
-        drop(child.wait());
-        None
+        self.signal(node, "TERM");
+        self.ended(node)
     }
 
     /// Stops all three; whether each ended by itself with exit code 0.
@@ -368,7 +376,10 @@ impl Testnet {
             &["enrol", "ticket", "--customer", customer, "--no-wait"],
             &[],
         )?;
-        let device = self.device(&["enrol"], &[&ticket.text("ticket_uri")])?;
+        // A file, since a ticket in the list of processes is everybody's.
+        let file = self.dir.join(format!("{customer}.ticket"));
+        std::fs::write(&file, ticket.text("ticket_uri")).map_err(io("write the ticket"))?;
+        let device = self.device(&["enrol"], &[&file.display().to_string()])?;
         self.confirm(customer, &ticket.text("session"), &device.text("digits"))
     }
 
@@ -440,6 +451,25 @@ impl Testnet {
         self.warifu
             .json(["ledger", "verify", &dir, "--ledger", &self.ledger()])
     }
+}
+
+/// Sends a signal to a process.
+pub(super) fn send_signal(pid: u32, name: &str) {
+    let arguments = [format!("-{name}"), pid.to_string()];
+    drop(Command::new("kill").args(arguments).status());
+}
+
+fn wait_ended(mut child: Child) -> Option<i32> {
+    let step = Duration::from_millis(20);
+    for _ in 0..STOP.as_millis() / step.as_millis() {
+        if let Ok(Some(status)) = child.try_wait() {
+            return status.code();
+        }
+        std::thread::sleep(step);
+    }
+    drop(child.kill());
+    drop(child.wait());
+    None
 }
 
 impl Drop for Testnet {

@@ -1,6 +1,7 @@
 //! Real processes: what three nodes promise survives SIGKILL.
 
 mod watching;
+mod stopping;
 
 use std::{
     collections::BTreeMap,

@@ -15,7 +15,7 @@ use crate::store::{HeadMove, LedgerId, StreamId, encoding::Bytes};
 pub const RECORD_LIMIT_BYTES: usize = 256 << 10;
 
 /// Newest version of the format that this release reads, and the one it writes.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 1;
 
 /// Length (4), length check (8), chain hash (32).
 pub(crate) const FRAME_HEADER_BYTES: usize = 44;

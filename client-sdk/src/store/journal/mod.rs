@@ -13,7 +13,7 @@ pub(crate) mod recovery;
 pub(crate) mod segment;
 pub(crate) mod writer;
 
-pub use frame::RECORD_LIMIT_BYTES;
+pub use frame::{FORMAT_VERSION, RECORD_LIMIT_BYTES};
 pub use reader::{JournalReader, JournalRecord};
 pub use writer::Counters;
 

@@ -10,6 +10,7 @@
 //! Costs about 200 bytes of memory per secret, besides the secret itself.
 
 mod compact;
+mod inspect;
 mod live;
 mod master_key;
 mod seal;
@@ -40,6 +41,7 @@ use super::{
         writer::{Writer, WriterOptions},
     },
 };
+pub use inspect::inspect_vault;
 pub use master_key::MasterKey;
 
 const VAULT_MAGIC: [u8; 14] = *b"warifu-vault\0\0";

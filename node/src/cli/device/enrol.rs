@@ -2,7 +2,8 @@
 //! to the account.
 
 use std::{
-    io::{self, Read},
+    fs::File,
+    io::{self, BufRead, IsTerminal, Read, Write},
     time::Duration,
 };
 
@@ -10,15 +11,21 @@ use super::{Device, unexpected, words};
 use crate::{
     control::{Answer, EnrolState, EnrolView, MAX_REQUEST, Request},
     output::{Exit, Failure, Style, large},
+    progress,
 };
 
 /// How often the running device is asked how far it is.
 const POLL: Duration = Duration::from_millis(250);
 
+/// What a ticket begins with.
+const SCHEME: &str = "warifu:";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The ticket, `warifu:enrol?ticket=…`; `-` reads it from stdin and keeps it out of the list of
+    /// A file with the ticket (`warifu:enrol?ticket=…`), or `-` for stdin. The ticket itself is taken
+    /// too, with a warning: it holds a secret, and every user of this machine reads the list of
     /// processes.
+    #[arg(value_name = "FILE|-")]
     ticket: String,
     /// Wait until the account stands, not only for the digits.
     #[arg(long)]
@@ -26,15 +33,13 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(device: &Device, args: Args) -> Result<(), Failure> {
-    let uri = if args.ticket == "-" {
-        read_ticket()?
-    } else {
-        args.ticket
-    };
+    let uri = ticket(args.ticket)?;
+    let waiting = progress::spinner("making the key", device.output.is_json());
     let mut view = enrolment(device, Request::Enrol { uri }).await?;
     let mut is_shown = false;
     loop {
         if let (false, Some(digits)) = (is_shown, &view.digits) {
+            waiting.finish_and_clear();
             show(device, &view, digits)?;
             is_shown = true;
         }
@@ -84,15 +89,42 @@ fn done(device: &Device, view: &EnrolView) -> Result<(), Failure> {
     })
 }
 
-fn read_ticket() -> Result<String, Failure> {
+/// The ticket that an argument names: `-`, a file, or the ticket itself.
+fn ticket(named: String) -> Result<String, Failure> {
+    if named == "-" {
+        let stdin = io::stdin();
+        return if stdin.is_terminal() {
+            // Pasted: the line's end is the ticket's.
+            let mut line = String::new();
+            let limit = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
+            let read = stdin.lock().take(limit).read_line(&mut line);
+            read.map(|_| line.trim().to_owned())
+                .map_err(|error| Failure::from_error(Exit::Io, &error))
+        } else {
+            read_ticket(stdin.lock(), "standard input")
+        };
+    }
+    if named.starts_with(SCHEME) {
+        // Nobody is left to warn when stderr is gone.
+        let _ = writeln!(
+            io::stderr(),
+            "warifu: the ticket stands in the list of processes: hand it over as a file, or by `-`"
+        );
+        return Ok(named);
+    }
+    let file = File::open(&named)
+        .map_err(|error| Failure::new(Exit::Input, format!("could not open {named}: {error}")))?;
+    read_ticket(file, &named)
+}
+
+fn read_ticket(from: impl Read, name: &str) -> Result<String, Failure> {
     let limit = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
     let mut text = String::new();
-    io::stdin()
-        .lock()
-        .take(limit)
+    from.take(limit)
         .read_to_string(&mut text)
         .map_err(|error| {
-            Failure::new(Exit::Input, format!("could not read the ticket: {error}"))
+            let text = format!("could not read the ticket from {name}: {error}");
+            Failure::new(Exit::Input, text)
         })?;
     Ok(text.trim().to_owned())
 }

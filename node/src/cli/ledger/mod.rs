@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use warifu_consensus::party::{Ledger, Sub};
 
@@ -16,6 +15,7 @@ use crate::{
     config::read_ledger,
     export::{self, ExportWriter, Source, Verified, VerifyError, WalkError},
     output::{Exit, Failure, Output, Style},
+    progress,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -47,6 +47,12 @@ pub(super) struct ShowArgs {
     /// Verify with these keys first.
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
+    /// Only the newest blocks of each account, so many.
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+    /// Only blocks from this height on.
+    #[arg(long, value_name = "HEIGHT")]
+    from: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,7 +70,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
             tell(&verified, &source, output)
         }
         Command::Show(args) => show(&args, output),
-        Command::Export(args) => export(&args.dir),
+        Command::Export(args) => export(&args.dir, output),
     }
 }
 
@@ -77,14 +83,13 @@ fn verify(ledger: &Ledger, source: &Source, output: Output) -> Result<Verified, 
     const LOOKS: u32 = 3;
     let mut looks = 1;
     loop {
-        let bar = progress_bar(output);
+        let bar = progress::bytes("verifying", output.is_json());
         let result = source
             .blocks()
             .map_err(|fault| VerifyError::Walk { after: None, fault })
             .and_then(|blocks| {
                 export::verify(ledger, blocks, |done, total| {
-                    bar.set_length(total);
-                    bar.set_position(done);
+                    progress::show(&bar, done, total);
                 })
             });
         bar.finish_and_clear();
@@ -99,14 +104,6 @@ fn verify(ledger: &Ledger, source: &Source, output: Output) -> Result<Verified, 
             result => return result.map_err(|error| refused(&error)),
         }
     }
-}
-
-fn progress_bar(output: Output) -> ProgressBar {
-    if output.is_json() || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("verifying {bar:30} {bytes}/{total_bytes} {eta}");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn refused(error: &VerifyError) -> Failure {
@@ -183,8 +180,12 @@ fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
         None => false,
     };
     let mut chains = show::Chains::default();
-    for found in source.blocks().map_err(walk)? {
+    let bar = progress::bytes("reading", output.is_json());
+    let mut blocks = source.blocks().map_err(walk)?;
+    while let Some(found) = blocks.next() {
         let found = found.map_err(walk)?;
+        let (done, total) = blocks.progress();
+        progress::show(&bar, done, total);
         let sub = found.sealed.block.claims().sub;
         if args.account.is_none_or(|account| account == sub) && !found.is_conflict {
             chains.add(found.sealed);
@@ -194,26 +195,36 @@ fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
         let text = format!("no block of account {account} in {}", args.source.display());
         return Err(Failure::new(Exit::Input, text));
     }
-    chains.print(is_verified, output)
+    bar.finish_and_clear();
+    let page = show::Page {
+        from: args.from,
+        last: args.last,
+    };
+    chains.print(page, is_verified, output)
 }
 
-fn export(dir: &Path) -> Result<(), Failure> {
+fn export(dir: &Path, output: Output) -> Result<(), Failure> {
     let source = Source::find(dir).map_err(walk)?;
     if let Source::Export(path) = &source {
         let text = format!("{} is a file, expected a directory", path.display());
         return Err(Failure::new(Exit::Input, text));
     }
-    let blocks = source.blocks().map_err(walk)?;
+    let mut blocks = source.blocks().map_err(walk)?;
+    // A terminal that shows the export itself has no place for a bar.
+    let bar = progress::bytes("exporting", output.is_json() || io::stdout().is_terminal());
     let stdout =
         |error: io::Error| Failure::new(Exit::Io, format!("could not write the export: {error}"));
     let out = BufWriter::new(io::stdout().lock());
     let mut writer = ExportWriter::begin(out, blocks.iss()).map_err(stdout)?;
-    for found in blocks {
+    while let Some(found) = blocks.next() {
         let found = found.map_err(walk)?;
+        let (done, total) = blocks.progress();
+        progress::show(&bar, done, total);
         // Evidence of a conflict is no part of a chain.
         if !found.is_conflict {
             writer.block(&found.sealed).map_err(stdout)?;
         }
     }
+    bar.finish_and_clear();
     writer.finish().map_err(stdout).map(drop)
 }

@@ -1,4 +1,6 @@
-//! Chains drawn in the terminal: one box a block, linked by arrows.
+//! Chains drawn in the terminal: one box a block, linked by arrows, each linked to the block before it
+//! by `prev`. An admit's box has single lines, a restrict's double ones, and what a restrict displaced
+//! hangs beside the arrow as a branch that ends. Nothing is told by colour alone.
 
 use std::collections::BTreeMap;
 
@@ -28,16 +30,39 @@ struct BlockView<'a> {
     account: Sub,
     height: u64,
     kind: &'a str,
+    /// `admit` or `restrict`.
+    class: &'static str,
     aud: &'a str,
     /// Seconds since the Unix epoch.
     iat: u64,
-    time: String,
+    /// Seconds since the Unix epoch.
+    exp: u64,
     hash: Hash,
     prev: Hash,
     epoch: u64,
     supersedes: Option<Hash>,
     votes: Vec<&'static str>,
     verified: bool,
+}
+
+/// Which blocks of a chain are shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Page {
+    /// From this height on.
+    pub(super) from: Option<u64>,
+    /// At most so many, the newest.
+    pub(super) last: Option<usize>,
+}
+
+impl Page {
+    /// The part of a chain that is shown.
+    fn of(self, blocks: &[Sealed]) -> &[Sealed] {
+        let height = |sealed: &Sealed| sealed.block.claims().height;
+        let from = self.from.unwrap_or(0);
+        let begin = blocks.partition_point(|sealed| height(sealed) < from);
+        let newest = blocks.len().saturating_sub(self.last.unwrap_or(usize::MAX));
+        blocks.get(begin.max(newest)..).unwrap_or_default()
+    }
 }
 
 impl Chains {
@@ -50,11 +75,22 @@ impl Chains {
         self.0.is_empty()
     }
 
-    pub(super) fn print(&self, is_verified: bool, output: Output) -> Result<(), Failure> {
+    pub(super) fn print(
+        &self,
+        page: Page,
+        is_verified: bool,
+        output: Output,
+    ) -> Result<(), Failure> {
         for (sub, blocks) in &self.0 {
+            let shown = page.of(blocks);
+            let hidden = blocks.len().saturating_sub(shown.len());
             output.say(&format!("account {}", output.paint(Style::Strong, sub)))?;
-            for (at, sealed) in blocks.iter().enumerate() {
-                let is_last = at.saturating_add(1) == blocks.len();
+            if hidden > 0 {
+                let text = format!("     ⋮  {hidden} earlier blocks are not shown\n     ▼");
+                output.say(&output.paint(Style::Faint, text))?;
+            }
+            for (at, sealed) in shown.iter().enumerate() {
+                let is_last = at.saturating_add(1) == shown.len();
                 output.print(&view(sealed, is_verified), || draw(sealed, is_last, output))?;
             }
         }
@@ -72,9 +108,10 @@ fn view(sealed: &Sealed, verified: bool) -> BlockView<'_> {
         account: claims.sub,
         height: claims.height,
         kind: claims.kind.name(),
+        class: class_name(claims.kind),
         aud: &claims.aud,
         iat: claims.iat,
-        time: clock::local(claims.iat),
+        exp: claims.exp,
         hash: sealed.block.hash(),
         prev: claims.prev,
         epoch: claims.epoch,
@@ -113,14 +150,74 @@ const fn style(kind: Kind) -> Style {
     }
 }
 
+const fn class_name(kind: Kind) -> &'static str {
+    match kind.class() {
+        Class::Admit => "admit",
+        Class::Restrict => "restrict",
+    }
+}
+
+/// The lines of a box: corners, rule and side.
+struct Frame {
+    top: [char; 2],
+    bottom: [char; 2],
+    rule: char,
+    side: char,
+    /// In the bottom rule, where the arrow begins.
+    joint: char,
+}
+
+const fn frame(kind: Kind) -> Frame {
+    match kind.class() {
+        Class::Admit => Frame {
+            top: ['╭', '╮'],
+            bottom: ['╰', '╯'],
+            rule: '─',
+            side: '│',
+            joint: '┬',
+        },
+        Class::Restrict => Frame {
+            top: ['╔', '╗'],
+            bottom: ['╚', '╝'],
+            rule: '═',
+            side: '║',
+            joint: '╤',
+        },
+    }
+}
+
 fn draw(sealed: &Sealed, is_last: bool, output: Output) -> String {
     let claims = sealed.block.claims();
-    let title = format!(" {} {} ", claims.height, claims.kind);
-    let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
-    let mut lines = vec![format!(
-        "╭─{}{rule}─╮",
-        output.paint(style(claims.kind), &title)
-    )];
+    let Frame {
+        top,
+        bottom,
+        rule,
+        side,
+        joint,
+    } = frame(claims.kind);
+    let line = |width: usize| rule.to_string().repeat(width);
+    let row = |text: &str| format!("{side} {:WIDTH$} {side}", cut(text, WIDTH));
+    let mut lines: Vec<String> = Vec::new();
+    if let Some(superseded) = &claims.supersedes {
+        lines.push(format!(
+            "     ├──╴ proposal {}, locked at this height, displaced by the block below",
+            short(superseded)
+        ));
+        lines.push("     ▼".to_owned());
+    }
+    let title = format!(
+        " {} {} · {} ",
+        claims.height,
+        claims.kind,
+        class_name(claims.kind)
+    );
+    let rest = line(WIDTH.saturating_sub(title.chars().count()));
+    lines.push(format!(
+        "{}{rule}{}{rest}{rule}{}",
+        top[0],
+        output.paint(style(claims.kind), &title),
+        top[1]
+    ));
     let time = clock::local(claims.iat);
     let room = WIDTH.saturating_sub(time.chars().count().saturating_add(2));
     let aud = cut(&claims.aud, room);
@@ -136,16 +233,17 @@ fn draw(sealed: &Sealed, is_last: bool, output: Output) -> String {
     lines.extend(wrapped(&votes(sealed)).iter().map(|text| row(text)));
     let (left, right) = (4, WIDTH.saturating_sub(3));
     if is_last {
-        lines.push(format!("╰{}╯", "─".repeat(WIDTH.saturating_add(2))));
+        let all = line(WIDTH.saturating_add(2));
+        lines.push(format!("{}{all}{}", bottom[0], bottom[1]));
     } else {
-        lines.push(format!("╰{}┬{}╯", "─".repeat(left), "─".repeat(right)));
+        let (left_rule, right_rule) = (line(left), line(right));
+        lines.push(format!(
+            "{}{left_rule}{joint}{right_rule}{}",
+            bottom[0], bottom[1]
+        ));
         lines.push(format!("{}▼", " ".repeat(left.saturating_add(1))));
     }
     lines.join("\n")
-}
-
-fn row(text: &str) -> String {
-    format!("│ {:WIDTH$} │", cut(text, WIDTH))
 }
 
 /// The parts joined by dots, on as many lines as they need.

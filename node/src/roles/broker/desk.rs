@@ -123,6 +123,9 @@ impl Desk for Broker {
         request: BeginRequest,
     ) -> Result<Began, DeskError> {
         let account_key = *self.base(account).await?.account_key();
+        if self.is_closing() {
+            return Err(DeskError::Stopping);
+        }
         if self.trust_operator_session().is_none() {
             return Err(DeskError::TrustOperatorUnreachable);
         }
@@ -147,7 +150,11 @@ impl Desk for Broker {
             .accounts
             .ask(account, Input::Begin(Box::new(begin)))
             .map_err(|_| DeskError::Stopping)?;
-        match tokio::time::timeout(BEGIN_WAIT, began).await {
+        let began = tokio::select! {
+            began = tokio::time::timeout(BEGIN_WAIT, began) => began,
+            () = self.closed() => return Err(DeskError::Stopping),
+        };
+        match began {
             Ok(Ok(Ok(began))) => Ok(began),
             Ok(Ok(Err(refusal))) => Err(match refusal {
                 warifu_consensus::agree::Refusal::TrustOperatorDown => {
@@ -169,10 +176,17 @@ impl Desk for Broker {
         let ended = login
             .state
             .wait_for(|s| matches!(s, LoginState::Ended { .. }));
-        // A timeout is no error: the state as it stands is the answer.
-        drop(tokio::time::timeout(wait, ended).await);
+        tokio::select! {
+            biased;
+            // A timeout is no error: the state as it stands is the answer.
+            _ = tokio::time::timeout(wait, ended) => {}
+            () = self.closed() => {}
+        }
         let state = login.state.borrow().clone();
-        Ok(state)
+        match state {
+            LoginState::Pending { .. } if self.is_closed() => Err(DeskError::Stopping),
+            state => Ok(state),
+        }
     }
 
     async fn cancel(&self, caller: &str, id: LoginId) -> Result<(), DeskError> {
@@ -193,10 +207,14 @@ impl Desk for Broker {
                 cancelled(&ended).unwrap_or(Err(DeskError::Stopping))
             }
             () = tokio::time::sleep(BEGIN_WAIT) => Err(DeskError::Stopping),
+            () = self.closed() => Err(DeskError::Stopping),
         }
     }
 
     async fn open_ticket(&self, caller: &str) -> Result<Ticket, DeskError> {
+        if self.is_closing() {
+            return Err(DeskError::Stopping);
+        }
         if self.trust_operator_session().is_none() {
             return Err(DeskError::TrustOperatorUnreachable);
         }
@@ -251,7 +269,11 @@ impl Desk for Broker {
             .ok_or(DeskError::UnknownTicket)?;
         let before = state.borrow_and_update().clone();
         if before == EnrolmentState::Waiting {
-            drop(tokio::time::timeout(wait, state.changed()).await);
+            tokio::select! {
+                biased;
+                _ = tokio::time::timeout(wait, state.changed()) => {}
+                () = self.closed() => return Err(DeskError::Stopping),
+            }
         }
         let state = state.borrow().clone();
         Ok(state)
@@ -288,6 +310,7 @@ impl Desk for Broker {
                 ended.map(drop).map_err(|_| DeskError::Stopping)?;
             }
             () = tokio::time::sleep(GENESIS_WAIT) => {}
+            () = self.closed() => return Err(DeskError::Stopping),
         }
         let state = state.borrow().clone();
         Ok(state)
@@ -395,13 +418,16 @@ impl Desk for Broker {
                 }
             }
         };
-        Ok(tokio::time::timeout(FREEZE_WAIT, sealed)
-            .await
-            .unwrap_or(Frozen::Wanted))
+        tokio::select! {
+            biased;
+            ended = tokio::time::timeout(FREEZE_WAIT, sealed) => Ok(ended.unwrap_or(Frozen::Wanted)),
+            // The wish is durable: it is sealed after the next start.
+            () = self.closed() => Ok(Frozen::Wanted),
+        }
     }
 
     async fn ready(&self) -> Result<(), DeskError> {
-        if !self.inner.operator.keeper.store().is_running() {
+        if self.is_closing() || !self.inner.operator.keeper.store().is_running() {
             return Err(DeskError::Stopping);
         }
         if self.trust_operator_session().is_none() {

@@ -89,6 +89,15 @@ impl Logins {
         })
     }
 
+    /// Every login without an end, with its account.
+    pub(super) fn open_ones(&self) -> Vec<(LoginId, Sub)> {
+        let entries = lock(&self.entries);
+        let open = entries
+            .iter()
+            .filter(|(_, entry)| matches!(*entry.state.borrow(), LoginState::Pending { .. }));
+        open.map(|(id, entry)| (*id, entry.sub)).collect()
+    }
+
     /// Waits for the answer to a cancel, should it be a refusal.
     pub(super) fn cancelling(&self, id: &LoginId) -> oneshot::Receiver<Refusal> {
         let (sender, receiver) = oneshot::channel();
