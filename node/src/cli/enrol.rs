@@ -8,7 +8,7 @@ use serde_json::json;
 use warifu_client_sdk::login_service::api::{Jwk, MAX_WAIT_S};
 use warifu_client_sdk::login_service::problem::ProblemKind;
 use warifu_client_sdk::login_service::{
-    EnrolmentEnd, FilePins, LoginService, LoginServiceError, Pin,
+    EnrolmentEnd, LoginService, LoginServiceError, Pin, SqlitePins,
 };
 
 use super::block_on;
@@ -57,12 +57,11 @@ pub(super) struct Confirm {
 pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
         Command::Ticket(args) => {
-            let service = args.connection.open()?;
-            block_on(ticket(&service, &args, output))
+            block_on(async { ticket(&args.connection.open().await?, &args, output).await })
         }
         Command::Confirm(args) => {
-            let service = args.connection.open()?;
             block_on(async {
+                let service = args.connection.open().await?;
                 let confirmed = confirm(&service, &args, output);
                 let late =
                     |_| Failure::new(Exit::Unreachable, "the session neither ended nor failed");
@@ -75,7 +74,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
 }
 
 async fn ticket(
-    service: &LoginService<FilePins>,
+    service: &LoginService<SqlitePins>,
     args: &Ticket,
     output: Output,
 ) -> Result<(), Failure> {
@@ -114,7 +113,7 @@ async fn ticket(
 
 /// Waits for the device, and asks for its digits until they match or the session ends.
 async fn ask(
-    service: &LoginService<FilePins>,
+    service: &LoginService<SqlitePins>,
     customer: &str,
     session: &str,
     output: Output,
@@ -125,7 +124,6 @@ async fn ask(
             EnrolmentEnd::Waiting => {
                 let wait = Duration::from_secs(MAX_WAIT_S);
                 let looked = service.enrolment(customer, session, wait).await;
-                tokio::time::sleep(Duration::from_millis(200)).await;
                 looked.map_err(failure)?
             }
             EnrolmentEnd::Digits => {
@@ -174,7 +172,7 @@ fn read_digits(output: Output) -> Result<String, Failure> {
 }
 
 async fn confirm(
-    service: &LoginService<FilePins>,
+    service: &LoginService<SqlitePins>,
     args: &Confirm,
     output: Output,
 ) -> Result<(), Failure> {
@@ -194,10 +192,9 @@ async fn confirm(
         match state {
             EnrolmentEnd::Pinned { pin, .. } => return tell(customer, &pin, output),
             EnrolmentEnd::Failed { reason } => return Err(failed(&reason)),
-            // A broker that answers at once must not make this a busy loop.
-            EnrolmentEnd::Waiting | EnrolmentEnd::Digits => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+            EnrolmentEnd::Waiting => {}
+            // The digits were taken, and what follows has not begun.
+            EnrolmentEnd::Digits => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }
 }
