@@ -232,7 +232,8 @@ pub enum ReceiptError {
 /// login: one canonical text, fixed `alg` and `typ`, `kid` and signature of the pinned account
 /// key, and `iss`, `sub`, `aud`, `nonce`, `kind` equal to the verifier's own values.
 ///
-/// Single use of the nonce is the caller's: [`crate::login_service`] keeps it by moving the session.
+/// Single use of the nonce is the caller's: `login_service` keeps it by moving the session, and by
+/// remembering the nonces that let someone in.
 ///
 /// # Errors
 /// [`ReceiptError`] with found and expected.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use warifu_client_sdk::login_service::api::Asked;
 use warifu_client_sdk::login_service::problem::ProblemKind;
 use warifu_client_sdk::login_service::{
-    Advice, EnrolmentEnd, LoginEnd, LoginServiceError, OpenLogin, PinStore,
+    Advice, EnrolmentEnd, LoginEnd, LoginServiceError, OpenLogin, Patience, PinStore,
 };
 use warifu_consensus::block::{Kind, Sealed, jwk};
 
@@ -90,17 +90,27 @@ async fn a_slow_answer_is_given_up_and_asked_for_again() {
         Reply::Json(200, json!({"blocks": []}))
     });
     let fake = fake.await;
-    let service = house.service(&fake.url);
+    let patience = Patience {
+        answer: Duration::from_secs(1),
+        overall: Duration::from_secs(15),
+        tries: 3,
+    };
+    let service = house.service(&fake.url).with_patience(patience);
     let begun = now();
     let page = service.history(house.pin(), None, None).await.unwrap();
     assert!(page.blocks.is_empty());
     assert_eq!(fake.count("GET"), 3);
     assert!(
-        begun.elapsed() >= Duration::from_millis(800),
+        begun.elapsed() >= Duration::from_secs(2),
         "two limits of an answer"
     );
     let never = scripted(vec![], || Reply::Never).await;
-    let service = house.service(&never.url);
+    let patience = Patience {
+        overall: Duration::from_millis(1500),
+        tries: 100,
+        ..patience
+    };
+    let service = house.service(&never.url).with_patience(patience);
     let begun = now();
     let error = service.account(house.pin()).await.unwrap_err();
     assert!(matches!(

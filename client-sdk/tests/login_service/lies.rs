@@ -59,8 +59,8 @@ impl House {
             .unwrap()
             .with_clock(|| NOW)
             .with_patience(Patience {
-                answer: Duration::from_millis(400),
-                overall: Duration::from_secs(3),
+                answer: Duration::from_secs(10),
+                overall: Duration::from_secs(20),
                 tries: 3,
             })
     }

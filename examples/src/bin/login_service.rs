@@ -1,6 +1,5 @@
-//! A login service: enrols a customer, and lets in only whom its own look at the block admits
-//! (protocol rule 6). `login_service BROKER_URL TOKEN_FILE LEDGER_FILE PINS_DB AUD enrol|login CUSTOMER`
-//! exits with 0 only if the customer is enrolled, or may come in.
+//! `login_service BROKER_URL TOKEN_FILE LEDGER_FILE PINS_DB AUD enrol|login CUSTOMER`: enrols, or
+//! exits with 0 only if the customer may come in by this service's own look (protocol rule 6).
 
 use std::{env, error::Error, fs, io, path::Path, process::ExitCode, time::Duration};
 
@@ -13,10 +12,8 @@ type Service = LoginService<SqlitePins>; // one for the whole program, shared in
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = run().await;
-    if let Err(error) = &done {
-        eprintln!("login_service: {error}"); // `LoginServiceError::advice`: retry, tell, fix, page
-    }
+    let done = run().await; // `LoginServiceError::advice`: retry, tell the customer, fix, page
+    let done = done.inspect_err(|error| eprintln!("login_service: {error}"));
     ExitCode::from(done.map_or(2, |is_in| u8::from(!is_in)))
 }
 
@@ -32,7 +29,8 @@ async fn run() -> Result<bool, Box<dyn Error>> {
     let service = Service::new(broker.as_str(), token, ledger, aud, pins)?;
     match act.as_str() {
         "enrol" => enrol(&service, customer).await,
-        _ => log_in(&service, customer).await,
+        "login" => log_in(&service, customer).await,
+        other => Err(format!("found {other}, expected enrol or login"))?,
     }
 }
 
@@ -56,11 +54,10 @@ async fn enrol(service: &Service, customer: &str) -> Result<bool, Box<dyn Error>
                     confirmed => confirmed?,
                 }
             }
-            EnrolmentEnd::Pinned { pin, .. } => break println!("account {}", pin.account),
+            EnrolmentEnd::Pinned { .. } => return Ok(true),
             EnrolmentEnd::Failed { reason } => return Err(reason.into()),
         };
     }
-    Ok(true)
 }
 
 /// Check a first factor before: who can begin logins can ring a customer's device.

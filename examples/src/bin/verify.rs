@@ -1,9 +1,6 @@
-//! Verification with no node and no network: one login's receipt, or an export of whole chains.
-//!
-//! ```text
-//! verify live|evidence LEDGER_FILE PINS_DB CUSTOMER AUD NONCE RECEIPT_FILE
-//! verify chain LEDGER_FILE EXPORT_FILE
-//! ```
+//! Verification with no node and no network, of one login's receipt or an export of whole chains:
+//! `verify live|evidence LEDGER_FILE PINS_DB CUSTOMER AUD NONCE RECEIPT_FILE`, or
+//! `verify chain LEDGER_FILE EXPORT_FILE`.
 
 use std::{collections::BTreeMap, env, error::Error, fs, process::ExitCode};
 
@@ -14,11 +11,8 @@ use warifu_consensus::{party::Ledger, party::Sub};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Err(error) = run().await else {
-        return ExitCode::SUCCESS;
-    };
-    eprintln!("verify: {error}");
-    ExitCode::FAILURE
+    let done = run().await.map_err(|error| eprintln!("verify: {error}"));
+    done.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
@@ -60,8 +54,10 @@ async fn login(ledger: Ledger, of: &[String], moment: Moment) -> Result<(), Box<
 
 /// All chains of an export, each from its genesis, by the two operators' keys that are pinned.
 fn chains(ledger: &Ledger, export: &str) -> Result<(), Box<dyn Error>> {
-    let parts = export.trim_end().rsplit_once('\n');
-    let (before, end) = parts.ok_or("export has no last line")?;
+    let (before, end) = export
+        .trim_end()
+        .rsplit_once('\n')
+        .ok_or("export has one line")?;
     let hash = blake3::hash(format!("{before}\n").as_bytes());
     let lines: Vec<&str> = before.lines().skip(1).collect();
     if end != format!(r#"{{"blocks":{},"blake3":"{hash}"}}"#, lines.len()) {
@@ -76,9 +72,8 @@ fn chains(ledger: &Ledger, export: &str) -> Result<(), Box<dyn Error>> {
     for blocks in chains.values() {
         let account = verify_chain(ledger, blocks.iter())?;
         // A chain that lacks its newest blocks verifies: compare heads with the receipts you keep.
-        let (sub, head, status) = (account.sub(), account.head(), account.status());
-        let (height, hash) = (head.height, head.hash);
-        println!("{sub} {status}, height {height}, head {hash}");
+        let (sub, status, head) = (account.sub(), account.status(), account.head());
+        println!("{sub} {status}, height {}, head {}", head.height, head.hash);
     }
     Ok(())
 }
