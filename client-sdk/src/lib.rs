@@ -2,7 +2,7 @@
 //!
 //! # A login service
 //!
-//! With `default-features = false, features = ["login-service", "sqlite"]`: HTTP to one's own
+//! With `default-features = false, features = ["login-service", "sqlite"]`: HTTPS to one's own
 //! broker, one's own verification, and pins in SQLite. Start with `login_service`; this is a
 //! whole login:
 //!
@@ -36,7 +36,7 @@
 //!
 //! | feature | what | beyond `warifu-consensus` |
 //! |---|---|---|
-//! | `login-service` | `login_service` | tokio, reqwest (HTTP/1.1) |
+//! | `login-service` | `login_service` | tokio, reqwest (HTTP/1.1), rustls with ring, the system's roots |
 //! | `sqlite` | pins in one SQLite file | rusqlite, SQLite's C source compiled in |
 //! | `device` | `transport`, `store`, `runtime`, `device` | libp2p, tokio, blake3, chacha20poly1305, bincode |
 //!

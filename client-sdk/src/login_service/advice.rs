@@ -41,6 +41,7 @@ impl LoginServiceError {
             // All three signed, but this look came after `exp`: begin again.
             LoginServiceError::Verification(ReceiptError::Time(_)) => Advice::TellCustomer,
             LoginServiceError::BaseUrl { .. }
+            | LoginServiceError::Authorities { .. }
             | LoginServiceError::Setup { .. }
             | LoginServiceError::Newer { .. }
             | LoginServiceError::Foreign { .. }

@@ -1,6 +1,7 @@
 //! The login service's calls about logins: begin, wait, cancel, verify; and about accounts: history,
 //! last login, freeze, unfreeze.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +31,11 @@ use super::problem::ProblemKind;
 use super::retry::{Patience, Tries};
 use super::spent::Spent;
 use super::state::{Admission, FreezeEnd, LoginEnd, Polled};
+use super::tls::BrokerAddress;
 use super::token::Token;
 use crate::receipt::{
-    Checked, Expected, Moment, ReceiptError, VerifiedReceipt, verify_login, verify_receipt, verify_votes,
+    Checked, Expected, Moment, ReceiptError, VerifiedReceipt, verify_login, verify_receipt,
+    verify_votes,
 };
 
 /// How long a freeze or a confirmation may take at the broker.
@@ -56,20 +59,21 @@ pub struct LoginService<P> {
 }
 
 impl<P: PinStore> LoginService<P> {
-    /// A login service named `aud`, with its token at the broker at `base_url` (`http://` and a
-    /// loopback address), its own copy of the ledger's keys, and its pins.
+    /// A login service named `aud`, with its token at `broker` (`https://`, or `http://` and a
+    /// loopback address; see [`BrokerAddress`] for a private PKI), its own copy of the ledger's
+    /// keys, and its pins.
     ///
     /// # Errors
     /// [`LoginServiceError::BaseUrl`], [`LoginServiceError::Setup`].
     pub fn new(
-        base_url: &str,
+        broker: impl Into<BrokerAddress>,
         token: Token,
         ledger: Ledger,
         aud: impl Into<String>,
         pins: P,
     ) -> Result<Self, LoginServiceError> {
         Ok(LoginService {
-            http: Arc::new(Http::new(base_url, token)?),
+            http: Arc::new(Http::new(&broker.into(), token)?),
             ledger,
             aud: aud.into(),
             pins,
@@ -124,6 +128,22 @@ impl<P: PinStore> LoginService<P> {
         kind: Asked,
         shown: Shown,
     ) -> Result<OpenLogin, LoginServiceError> {
+        self.begin_from(pin, kind, shown, None).await
+    }
+
+    /// [`LoginService::begin`] with the customer's address as this login service sees it: the
+    /// broker counts begins by network (protocol rule 10), keeps nothing else of it, and shows it
+    /// to nobody.
+    ///
+    /// # Errors
+    /// [`LoginServiceError`].
+    pub async fn begin_from(
+        &self,
+        pin: Pin,
+        kind: Asked,
+        shown: Shown,
+        client_ip: Option<IpAddr>,
+    ) -> Result<OpenLogin, LoginServiceError> {
         let request = BeginLogin {
             account: pin.account,
             kind,
@@ -132,6 +152,7 @@ impl<P: PinStore> LoginService<P> {
             address: shown.address,
             details: shown.details,
             reference: shown.reference,
+            client_ip,
         };
         let nonce = request.nonce.clone();
         let begun = self.begun(vec!["logins".to_owned()], request).await?;

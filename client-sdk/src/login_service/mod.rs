@@ -1,4 +1,4 @@
-//! The login service's side: HTTP + JSON to one's own broker, and one's own verification of what
+//! The login service's side: HTTPS + JSON to one's own broker, and one's own verification of what
 //! the broker says.
 //!
 //! Protocol rule 6: someone is let in only if the broker says "admitted" **and** the login service
@@ -64,6 +64,7 @@ mod open_login;
 mod retry;
 mod spent;
 mod state;
+mod tls;
 mod token;
 
 pub use advice::Advice;
@@ -77,4 +78,5 @@ pub use pins::SqlitePins;
 pub use pins::{MAX_CUSTOMER, MemoryPins, Pin, PinError, PinStore};
 pub use retry::Patience;
 pub use state::{Admission, EnrolmentEnd, FreezeEnd, LoginEnd, OpenEnrolmentSession, Polled};
+pub use tls::{Authorities, BrokerAddress};
 pub use token::{MAX_TOKEN, Token, TokenError};

@@ -18,8 +18,13 @@ pub(super) fn read<T: DeserializeOwned>(
         return Err(damaged("answer has no status".to_owned()));
     };
     if !known.contains(&status) {
-        tracing::warn!(status, "the broker answers with a status of a later version");
+        tracing::warn!(
+            status,
+            "the broker answers with a status of a later version"
+        );
         return Ok(None);
     }
-    serde_json::from_value(answer).map(Some).map_err(|error| damaged(error.to_string()))
+    serde_json::from_value(answer)
+        .map(Some)
+        .map_err(|error| damaged(error.to_string()))
 }

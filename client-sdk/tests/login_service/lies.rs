@@ -11,9 +11,7 @@ use warifu_client_sdk::login_service::api::{Asked, Shown};
 use warifu_client_sdk::login_service::{
     Advice, LoginEnd, LoginService, LoginServiceError, MemoryPins, Patience, Pin, Polled, Token,
 };
-use warifu_client_sdk::receipt::{
-    Expected, Moment, ReceiptError, Voters, verify_receipt,
-};
+use warifu_client_sdk::receipt::{Expected, Moment, ReceiptError, Voters, verify_receipt};
 use warifu_consensus::block::{Kind, Sealed, Votes, jwk};
 use warifu_consensus::encoding::text_b64;
 use warifu_consensus::party::{Ledger, Role};
@@ -157,7 +155,9 @@ async fn real_blocks_that_are_not_this_logins_let_nobody_in() {
         ("aud", |house, nonce| {
             house.admit(Kind::Login, "https://shop.example", nonce)
         }),
-        ("kind", |house, nonce| house.admit(Kind::Approve, AUD, nonce)),
+        ("kind", |house, nonce| {
+            house.admit(Kind::Approve, AUD, nonce)
+        }),
         ("kid", |house, nonce| {
             let mut other = house.operators.found();
             other.admit(&mut house.operators, Kind::Login, AUD, nonce, body("web"))

@@ -163,7 +163,10 @@ async fn other_files_and_later_versions_are_refused_and_left_alone() {
     for path in [other, text] {
         let before = std::fs::read(&path).unwrap();
         let opened = SqlitePins::open(&path).await;
-        assert!(matches!(opened, Err(PinError::Damaged { .. })), "{opened:?}");
+        assert!(
+            matches!(opened, Err(PinError::Damaged { .. })),
+            "{opened:?}"
+        );
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
     let missing = dir.path().join("no").join("pins.db");

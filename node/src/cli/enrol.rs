@@ -59,17 +59,14 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Ticket(args) => {
             block_on(async { ticket(&args.connection.open().await?, &args, output).await })
         }
-        Command::Confirm(args) => {
-            block_on(async {
-                let service = args.connection.open().await?;
-                let confirmed = confirm(&service, &args, output);
-                let late =
-                    |_| Failure::new(Exit::Unreachable, "the session neither ended nor failed");
-                tokio::time::timeout(LONGEST, confirmed)
-                    .await
-                    .map_err(late)?
-            })
-        }
+        Command::Confirm(args) => block_on(async {
+            let service = args.connection.open().await?;
+            let confirmed = confirm(&service, &args, output);
+            let late = |_| Failure::new(Exit::Unreachable, "the session neither ended nor failed");
+            tokio::time::timeout(LONGEST, confirmed)
+                .await
+                .map_err(late)?
+        }),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::ConfigError;
+use super::limits::LimitsTable;
 
 /// `warifu.toml` as it stands in the file; nothing is checked but its form.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -69,6 +70,10 @@ pub struct BrokerTable {
     /// The HTTP side's address and port.
     #[serde(default = "http")]
     pub http: String,
+    /// The certificate chain of the HTTP side, PEM.
+    pub certificate: Option<PathBuf>,
+    /// The certificate's key, PEM.
+    pub private_key: Option<PathBuf>,
     /// The hashed tokens' file.
     #[serde(default = "tokens")]
     pub tokens: PathBuf,
@@ -78,6 +83,9 @@ pub struct BrokerTable {
     /// Seconds a ticket is good.
     #[serde(default = "ticket_lifetime_s")]
     pub ticket_lifetime_s: u64,
+    /// How much callers may ask for.
+    #[serde(default)]
+    pub limits: LimitsTable,
 }
 
 /// `[trust_operator]`.
@@ -266,9 +274,19 @@ impl BrokerTable {
             list(&self.announce),
         );
         out.field(
-            "HTTP for login services, loopback only (default 127.0.0.1:7201).",
+            "HTTP for login services; off loopback only with a certificate (default 127.0.0.1:7201).",
             "http",
             text(&self.http),
+        );
+        out.optional(
+            "TLS: the certificate chain, PEM, own certificate first (default none: plain HTTP).",
+            "certificate",
+            self.certificate.as_deref().map(path),
+        );
+        out.optional(
+            "TLS: the certificate's key, PEM, mode 0600. Both files are read again when they change.",
+            "private_key",
+            self.private_key.as_deref().map(path),
         );
         out.field(
             "The login services and the hashes of their tokens (default tokens.toml).",
@@ -285,6 +303,7 @@ impl BrokerTable {
             "ticket_lifetime_s",
             self.ticket_lifetime_s.to_string(),
         );
+        self.limits.render(out);
     }
 }
 
@@ -312,7 +331,8 @@ impl TrustOperatorTable {
     }
 }
 
-struct Writer(String);
+/// The file's text as it grows.
+pub(super) struct Writer(String);
 
 impl Writer {
     fn push(&mut self, parts: &[&str]) {
@@ -323,12 +343,20 @@ impl Writer {
         self.push(&["# ", comment, "\n"]);
     }
 
-    fn table(&mut self, name: &str, comment: &str) {
+    pub(super) fn table(&mut self, name: &str, comment: &str) {
         self.push(&["\n# ", comment, "\n[", name, "]\n"]);
     }
 
-    fn field(&mut self, comment: &str, name: &str, value: String) {
+    pub(super) fn field(&mut self, comment: &str, name: &str, value: String) {
         self.push(&["# ", comment, "\n", name, " = ", &value, "\n"]);
+    }
+
+    /// A field that may be absent: then it stands there as a comment.
+    fn optional(&mut self, comment: &str, name: &str, value: Option<String>) {
+        match value {
+            Some(value) => self.field(comment, name, value),
+            None => self.push(&["# ", comment, "\n# ", name, " = \"…\"\n"]),
+        }
     }
 }
 

@@ -144,10 +144,7 @@ pub trait PinStore: Send + Sync {
     ///
     /// # Errors
     /// What the store reports.
-    fn pinned(
-        &self,
-        customer: &str,
-    ) -> impl Future<Output = Result<Option<Pin>, PinError>> + Send;
+    fn pinned(&self, customer: &str) -> impl Future<Output = Result<Option<Pin>, PinError>> + Send;
 
     /// The customer whose account it is, and the pin.
     ///
@@ -164,10 +161,7 @@ impl<P: PinStore> PinStore for Arc<P> {
         P::pin(self, customer, pin)
     }
 
-    fn pinned(
-        &self,
-        customer: &str,
-    ) -> impl Future<Output = Result<Option<Pin>, PinError>> + Send {
+    fn pinned(&self, customer: &str) -> impl Future<Output = Result<Option<Pin>, PinError>> + Send {
         P::pinned(self, customer)
     }
 
