@@ -5,12 +5,21 @@
 //! a header's `kid` must match the pinned key, it never chooses one. Restrict blocks, votes and
 //! anything that an operator signed with its identity key are never taken for a login. Never asks
 //! anyone, never reads a clock.
+//!
+//! [`verify_login`] looks at the block alone, a JWT that any JOSE library verifies too. The account
+//! key's signature exists only if all three parties signed, but it names none of them:
+//! [`verify_receipt`] looks at the votes kept beside the block as well, which say who did what.
 
-use warifu_consensus::block::{Block, BlockError, Class, Kind, thumbprint};
+use core::fmt;
+
+use warifu_consensus::block::{
+    Block, BlockError, Class, Kind, Sealed, SealedError, Votes, thumbprint,
+};
 use warifu_consensus::encoding::{EncodingError, Hash, parse_b64};
-use warifu_consensus::party::Sub;
+use warifu_consensus::party::{Ledger, Parties, Role, Sub};
 use warifu_consensus::signature::verify_strict;
 use warifu_consensus::time::{Time, TimeError, check_lifetime, check_times};
+use warifu_consensus::vote::{BadVote, Statement, Verb};
 
 /// Longest compact JWT that is looked at, in bytes: a signing input, a dot and 86 characters.
 pub const MAX_COMPACT: usize = warifu_consensus::block::MAX_INPUT + 87;
@@ -63,6 +72,87 @@ impl VerifiedLogin {
     pub fn hash(&self) -> Hash {
         self.block.hash()
     }
+}
+
+/// Identity keys (32-byte Ed25519 public keys) by which votes are verified.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Voters {
+    /// The device's, from the customer's genesis; its vote stays unverified without it.
+    pub device: Option<[u8; 32]>,
+    /// The broker's, pinned.
+    pub broker: [u8; 32],
+    /// The trust operator's, pinned.
+    pub trust_operator: [u8; 32],
+}
+
+impl Voters {
+    /// Of a verifier that knows the ledger's two operators only.
+    #[must_use]
+    pub fn operators(ledger: &Ledger) -> Voters {
+        Voters {
+            device: None,
+            broker: ledger.broker,
+            trust_operator: ledger.trust_operator,
+        }
+    }
+
+    fn key(&self, role: Role) -> Option<&[u8; 32]> {
+        match role {
+            Role::Device => self.device.as_ref(),
+            Role::Broker => Some(&self.broker),
+            Role::TrustOperator => Some(&self.trust_operator),
+        }
+    }
+}
+
+impl From<Parties> for Voters {
+    fn from(parties: Parties) -> Voters {
+        Voters {
+            device: Some(parties.device),
+            broker: parties.broker,
+            trust_operator: parties.trust_operator,
+        }
+    }
+}
+
+/// What a verification looked at; its text names each thing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Checked {
+    /// The time at which the block holds.
+    pub moment: Moment,
+    /// Whose votes verified, in role order: all three, or the operators' where the device's key was
+    /// not known.
+    pub votes: Vec<Role>,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("form, kid, account key's signature, iss, sub, aud, nonce, kind, ")?;
+        f.write_str(match self.moment {
+            Moment::Live(_) => "not expired now",
+            Moment::Evidence => "lifetime (as evidence, not against a clock)",
+        })?;
+        let mut before = "; votes of ";
+        for role in &self.votes {
+            write!(f, "{before}{role}")?;
+            before = ", ";
+        }
+        if !self.votes.contains(&Role::Device) {
+            f.write_str("; not the device's vote: its key is not known")?;
+        }
+        Ok(())
+    }
+}
+
+/// A receipt that verified.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VerifiedReceipt {
+    /// The login.
+    pub login: VerifiedLogin,
+    /// The block with its votes.
+    pub sealed: Box<Sealed>,
+    /// What was looked at.
+    pub checked: Checked,
 }
 
 /// Why a text is not the expected login.
@@ -124,13 +214,26 @@ pub enum ReceiptError {
     /// Its time is over, not yet, or longer than the ledger allows.
     #[error("block: {0}")]
     Time(#[from] TimeError),
+    /// The receipt is no sealed block.
+    #[error("receipt: {0}")]
+    Sealed(#[from] SealedError),
+    /// Beside the block are the votes, or the proof, of another class of block.
+    #[error("receipt of a `{kind}` carries the proof or the votes of another class")]
+    Form {
+        /// The block's kind.
+        kind: Kind,
+    },
+    /// A vote is not its party's.
+    #[error("receipt's {0}")]
+    Vote(#[from] BadVote),
 }
 
 /// Verifies that `compact` (JWS compact serialisation, RFC 7515 §3.1) is exactly the expected
 /// login: one canonical text, fixed `alg` and `typ`, `kid` and signature of the pinned account
 /// key, and `iss`, `sub`, `aud`, `nonce`, `kind` equal to the verifier's own values.
 ///
-/// Single use of the nonce is the caller's: [`crate::login_service`] keeps it by moving the session.
+/// Single use of the nonce is the caller's: `login_service` keeps it by moving the session, and by
+/// remembering the nonces that let someone in.
 ///
 /// # Errors
 /// [`ReceiptError`] with found and expected.
@@ -167,6 +270,70 @@ pub fn verify_login(
         Moment::Evidence => check_lifetime(claims.iat, claims.exp)?,
     }
     Ok(VerifiedLogin { block, signature })
+}
+
+/// Verifies a receipt, the sealed block's canonical JSON that the login service got with
+/// "admitted": [`verify_login`], then the votes of assent, endorsement and seal beside the block
+/// by every identity key in `voters`.
+///
+/// # Errors
+/// [`ReceiptError`] with found and expected, or with the party whose vote does not verify.
+pub fn verify_receipt(
+    receipt: &str,
+    expected: &Expected,
+    voters: &Voters,
+    moment: Moment,
+) -> Result<VerifiedReceipt, ReceiptError> {
+    let sealed = Box::new(Sealed::from_json(receipt)?);
+    let found = sealed.block.claims().kind;
+    let compact = match (found.class(), sealed.compact()) {
+        (Class::Admit, Some(compact)) => compact,
+        (Class::Admit, None) => return Err(ReceiptError::Form { kind: found }),
+        (Class::Restrict, _) => {
+            let expected = expected.kind;
+            return Err(ReceiptError::Class { found, expected });
+        }
+    };
+    let login = verify_login(&compact, expected, moment)?;
+    let votes = verify_votes(&sealed, voters)?;
+    Ok(VerifiedReceipt {
+        login,
+        sealed,
+        checked: Checked { moment, votes },
+    })
+}
+
+/// Whose votes beside an admit block verify: assent, endorse and seal on its hash.
+pub(crate) fn verify_votes(sealed: &Sealed, voters: &Voters) -> Result<Vec<Role>, ReceiptError> {
+    let claims = sealed.block.claims();
+    let Votes::Admit {
+        assent,
+        endorse,
+        seal,
+    } = &sealed.votes
+    else {
+        return Err(ReceiptError::Form { kind: claims.kind });
+    };
+    let cast = [
+        (Role::Device, Verb::Assent, assent),
+        (Role::Broker, Verb::Endorse, endorse),
+        (Role::TrustOperator, Verb::Seal, seal),
+    ];
+    let mut verified = Vec::with_capacity(cast.len());
+    for (role, verb, vote) in cast {
+        let Some(key) = voters.key(role) else {
+            continue;
+        };
+        let statement = Statement {
+            verb,
+            role,
+            sub: claims.sub,
+            hash: sealed.block.hash(),
+        };
+        vote.verify(&statement, key)?;
+        verified.push(role);
+    }
+    Ok(verified)
 }
 
 fn split(compact: &str) -> Result<(Block, [u8; 64]), ReceiptError> {

@@ -8,6 +8,8 @@
 )]
 
 use std::{
+    ffi::OsStr,
+    fmt::Debug,
     fs,
     io::{BufRead, BufReader, Write},
     path::Path,
@@ -17,9 +19,8 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
 use warifu_client_sdk::login_service::system_clock;
-use warifu_consensus::block::Block;
+use warifu_consensus::block::Sealed;
 use warifu_tests::processes::{Node, Testnet, Warifu};
 
 /// Longest silence of a program that should say something.
@@ -91,29 +92,28 @@ impl Stage {
         let mut net = Testnet::init(Warifu::beside().unwrap(), dir, LIFETIME_S).unwrap();
         net.start(Node::TrustOperator).unwrap();
         net.start(Node::Broker).unwrap();
-        let options = ["enrol", "ticket", "--customer", "alice", "--no-wait"];
-        // The operators find each other after they are ready.
-        let ticket = (0..100).find_map(|_| {
-            let ticket = net.service(&options, &[]).ok();
+        let stage = (0..100).find_map(|_| {
+            // The operators find each other after they are ready.
+            let service = service(&net, "enrol");
+            let first = service.lines.recv_timeout(PATIENCE).ok();
+            let ticket = first.and_then(|line| Some(line.strip_prefix("ticket")?.to_owned()));
             thread::sleep(Duration::from_millis(100));
-            ticket
+            Some((service, ticket?))
         });
-        let ticket = ticket.expect("no ticket in 10 s");
-        let file = dir.join("ticket");
-        fs::write(&file, ticket.text("ticket_uri")).unwrap();
-        let text = |name: &str| dir.join(name).display().to_string();
-        let arguments = [
-            text("phone"),
-            text("phone.key"),
-            net.ledger(),
-            text("ticket"),
-        ];
-        let device = Program::start(env!("CARGO_BIN_EXE_device"), &arguments);
+        let (mut service, ticket) = stage.expect("no ticket in 10 s");
+        fs::write(dir.join("ticket"), ticket.trim()).unwrap();
+        let device = device(&net, true);
         let digits = device.said("digits");
-        let account = net
-            .confirm("alice", &ticket.text("session"), &digits)
-            .unwrap();
-        assert_eq!(device.said("account"), account);
+        let wrong = if digits == "000000" {
+            "111111"
+        } else {
+            "000000"
+        };
+        service.type_line(wrong);
+        service.said("again");
+        service.type_line(&digits);
+        assert_eq!(service.exit_code(), Some(0));
+        let account = device.said("account");
         Self {
             net,
             device,
@@ -124,16 +124,7 @@ impl Stage {
     /// The `login_service` program with a login that its customer is being asked about, and the
     /// number on its page.
     fn begin(&self) -> (Program, String) {
-        let token = self.net.node(Node::Broker).join("login-service.token");
-        let arguments = [
-            self.net.http.clone(),
-            token.display().to_string(),
-            self.net.ledger(),
-            self.net.dir.join("pins.json").display().to_string(),
-            Testnet::AUD.to_owned(),
-            "alice".to_owned(),
-        ];
-        let service = Program::start(env!("CARGO_BIN_EXE_login_service"), &arguments);
+        let service = service(&self.net, "login");
         let number = service.said("number");
         assert_eq!(
             self.device.said("asked"),
@@ -143,20 +134,43 @@ impl Stage {
     }
 }
 
+/// The `login_service` program for alice.
+fn service(net: &Testnet, act: &str) -> Program {
+    let token = net.node(Node::Broker).join("login-service.token");
+    let arguments = [
+        net.http.clone(),
+        token.display().to_string(),
+        net.ledger(),
+        net.dir.join("pins.db").display().to_string(),
+        Testnet::AUD.to_owned(),
+        act.to_owned(),
+        "alice".to_owned(),
+    ];
+    Program::start(env!("CARGO_BIN_EXE_login_service"), &arguments)
+}
+
+/// The `device` program, to enrol or as after a restart.
+fn device(net: &Testnet, enrols: bool) -> Program {
+    let text = |name: &str| net.dir.join(name).display().to_string();
+    let mut arguments = vec![text("phone"), text("phone.key"), net.ledger()];
+    arguments.extend(enrols.then(|| text("ticket")));
+    Program::start(env!("CARGO_BIN_EXE_device"), &arguments)
+}
+
 /// Runs `verify` to its end.
-fn verify(arguments: &[&str]) -> Output {
+fn verify<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));
     command.args(arguments).output().unwrap()
 }
 
-fn verified(arguments: &[&str]) -> String {
+fn verified<S: AsRef<OsStr> + Debug>(arguments: &[S]) -> String {
     let output = verify(arguments);
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Fails unless `verify` refuses, with these words.
-fn refused(arguments: &[&str], words: &str) {
+fn refused<S: AsRef<OsStr> + Debug>(arguments: &[S], words: &str) {
     let output = verify(arguments);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{arguments:?} verified");
@@ -170,8 +184,7 @@ fn a_login_service_lets_in_whom_the_device_approved_and_nobody_else() {
 
     let (mut service, number) = stage.begin();
     stage.device.type_line(&number);
-    assert_eq!(service.said("height"), "1");
-    assert_eq!(service.said("hash").len(), 43);
+    assert!(service.said("receipt").starts_with('{'));
     assert_eq!(service.exit_code(), Some(0));
     stage.device.said("approved");
 
@@ -192,47 +205,82 @@ fn a_login_service_lets_in_whom_the_device_approved_and_nobody_else() {
 }
 
 #[test]
-fn a_kept_block_and_an_export_verify_without_a_node() {
+fn a_device_that_was_killed_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stage = Stage::open(dir.path());
+    // Killed at rest: the account and its share are there again.
+    stage.device.child.kill().unwrap();
+    stage.device.child.wait().unwrap();
+    stage.device = device(&stage.net, false);
+    let (mut service, number) = stage.begin();
+    stage.device.type_line(&number);
+    stage.device.said("approved");
+    assert_eq!(service.exit_code(), Some(0));
+
+    // Killed while it asks: the broker asks it again.
+    let (mut service, number) = stage.begin();
+    stage.device.child.kill().unwrap();
+    stage.device.child.wait().unwrap();
+    stage.device = device(&stage.net, false);
+    stage.device.said("asked");
+    stage.device.type_line(&number);
+    stage.device.said("approved");
+    assert_eq!(service.exit_code(), Some(0));
+}
+
+#[test]
+fn a_kept_receipt_and_an_export_verify_without_a_node() {
     let dir = tempfile::tempdir().unwrap();
     let mut stage = Stage::open(dir.path());
     let (service, number) = stage.begin();
     stage.device.type_line(&number);
-    let hash = service.said("hash");
     let nonce = service.said("nonce");
-    let block = service.said("block");
+    let receipt = service.said("receipt");
+    let sealed = Sealed::from_json(&receipt).unwrap();
+    let hash = sealed.block.hash();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-
-    // By the key that the login service pinned at enrolment.
-    let pins = fs::read_to_string(dir.path().join("pins.json")).unwrap();
-    let pins: Value = serde_json::from_str(&pins).unwrap();
-    let known = |nonce: &str| {
-        json!({
-            "iss": Testnet::ISS, "aud": Testnet::AUD, "account": stage.account,
-            "nonce": nonce, "kind": "login", "jwk": pins["pins"]["alice"]["jwk"],
-        })
-        .to_string()
+    let kept = file("receipt.json", &receipt);
+    let ledger = stage.net.ledger();
+    let pins = dir.path().join("pins.db").display().to_string();
+    let of = |what: &'static str, nonce: &str, receipt: &str| {
+        [what, &ledger, &pins, "alice", Testnet::AUD, nonce, receipt].map(ToOwned::to_owned)
     };
-    let expected = file("expected.json", &known(&nonce));
-    let kept = file("block.jwt", &block);
-    let said = format!("verified, height 1, hash {hash}\n");
-    assert_eq!(verified(&["live", &expected, &kept]), said);
-    assert_eq!(verified(&["evidence", &expected, &kept]), said);
-    let other = file("other.json", &known(&block[..nonce.len()]));
-    refused(&["evidence", &other, &kept], "nonce");
-    let (input, signature) = block.rsplit_once('.').unwrap();
+
+    // By the keys that the login service pinned at enrolment.
+    for what in ["live", "evidence"] {
+        let said = verified(&of(what, &nonce, &kept));
+        assert!(
+            said.starts_with(&format!("verified, height 1, hash {hash}\n")),
+            "{said}"
+        );
+        assert!(
+            said.contains("votes of device, broker, trust operator"),
+            "{said}"
+        );
+    }
+    refused(
+        &of("evidence", "another-sessions-challenge", &kept),
+        "nonce",
+    );
+    let block = sealed.compact().unwrap();
+    let (_, signature) = block.rsplit_once('.').unwrap();
     let swapped: String = signature.chars().rev().collect();
-    let forged = file("forged.jwt", &format!("{input}.{swapped}"));
-    refused(&["evidence", &expected, &forged], "signature");
+    let forged = file("forged.json", &receipt.replace(signature, &swapped));
+    refused(&of("evidence", &nonce, &forged), "signature");
+    let (before, vote) = receipt.rsplit_once("ed25519:").unwrap();
+    let other = receipt.split("ed25519:").nth(1).unwrap();
+    let swapped = format!("{before}ed25519:{}{}", &other[..86], &vote[86..]);
+    let renamed = file("renamed.json", &swapped);
+    refused(&of("evidence", &nonce, &renamed), "vote");
 
     assert!(stage.net.stop_all(), "a node did not stop by itself");
     let broker = stage.net.node(Node::Broker).display().to_string();
     let export = stage.net.warifu.text(["ledger", "export", &broker]);
     let export = export.unwrap();
-    let ledger = stage.net.ledger();
     let exported = file("export.jsonl", &export);
     let said = format!("{} active, height 1, head {hash}\n", stage.account);
     assert_eq!(verified(&["chain", &ledger, &exported]), said);
@@ -248,9 +296,9 @@ fn a_kept_block_and_an_export_verify_without_a_node() {
     refused(&["chain", &strangers, &exported], "pinned");
 
     // `exp` limits admission, not proof.
-    let exp = Block::parse(input).unwrap().claims().exp;
+    let exp = sealed.block.claims().exp;
     let left_s = exp.saturating_sub(system_clock().seconds());
     thread::sleep(Duration::from_secs(left_s + 1));
-    refused(&["live", &expected, &kept], "expired");
-    verified(&["evidence", &expected, &kept]);
+    refused(&of("live", &nonce, &kept), "expired");
+    verified(&of("evidence", &nonce, &kept));
 }

@@ -139,6 +139,19 @@ pub struct Shown {
     pub reference: Option<String>,
 }
 
+impl Shown {
+    /// A channel and an address, and nothing to approve.
+    #[must_use]
+    pub fn through(channel: impl Into<String>, address: impl Into<String>) -> Shown {
+        Shown {
+            channel: channel.into(),
+            address: address.into(),
+            details: Vec::new(),
+            reference: None,
+        }
+    }
+}
+
 impl From<Body> for Shown {
     fn from(body: Body) -> Shown {
         Shown {
@@ -355,7 +368,7 @@ pub enum EnrolmentAnswer {
 }
 
 /// `POST /v1/enrolments/{session}/confirm`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
@@ -365,6 +378,12 @@ pub struct Confirm {
         schema(pattern = "^[0-9]{6}$", example = "581801")
     )]
     pub digits: String,
+}
+
+impl core::fmt::Debug for Confirm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Confirm { digits: <redacted> }")
+    }
 }
 
 /// An account's status in JSON.

@@ -1,46 +1,61 @@
-//! The login service's calls: begin, wait, verify; enrol and pin; history, freeze, unfreeze.
+//! The login service's calls about logins: begin, wait, cancel, verify; and about accounts: history,
+//! last login, freeze, unfreeze.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 use warifu_consensus::block::{Kind, Sealed};
-use warifu_consensus::chain::Account;
 use warifu_consensus::encoding;
 use warifu_consensus::party::Ledger;
-use warifu_consensus::time::GRACE_S;
+use warifu_consensus::time::{GRACE_S, MAX_LIFETIME_S, Time, TimeError};
 
 use super::api::{
-    AccountAnswer, Asked, BeginLogin, BeginUnfreeze, Confirm, DEFAULT_PAGE, EnrolmentAnswer,
-    EnrolmentOpened, FreezeAnswer, HistoryAnswer, Jwk, LastLoginAnswer, LoginAnswer, LoginBegun,
-    MAX_WAIT_S, OpenEnrolment, Shown,
+    AccountAnswer, Asked, BeginLogin, BeginUnfreeze, DEFAULT_PAGE, FreezeAnswer, HistoryAnswer,
+    Jwk, LastLoginAnswer, LoginAnswer, LoginBegun, MAX_WAIT_S, OpenEnrolment, Shown,
 };
+use super::begun::Unclaimed;
 use super::clock::{Clock, system_clock};
 use super::error::LoginServiceError;
 use super::history::{self, HistoryPage, VerifiedEntry};
 use super::http::Http;
+use super::newer;
+use super::open_login::OpenLogin;
 use super::pins::{Pin, PinStore};
 use super::problem::ProblemKind;
-use super::state::{
-    Admission, EnrolmentEnd, FreezeEnd, LoginEnd, OpenEnrolmentSession, OpenLogin, Polled,
-};
+use super::retry::{Patience, Tries};
+use super::spent::Spent;
+use super::state::{Admission, FreezeEnd, LoginEnd, Polled};
 use super::tls::BrokerAddress;
 use super::token::Token;
-use crate::receipt::{Expected, Moment, VerifiedLogin, verify_login};
+use crate::receipt::{
+    Checked, Expected, Moment, ReceiptError, VerifiedReceipt, verify_login, verify_receipt,
+    verify_votes,
+};
 
 /// How long a freeze or a confirmation may take at the broker.
-const ACT_LIMIT: Duration = Duration::from_secs(30);
-const NO_WAIT: Duration = Duration::ZERO;
-/// Between two looks at a login.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const ACT_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const NO_WAIT: Duration = Duration::ZERO;
+/// Between two looks.
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
+
+const LOGIN_STATUSES: [&str; 4] = ["pending", "admitted", "refused", "expired"];
+const ACCOUNT_STATUSES: [&str; 3] = ["active", "frozen", "revoked"];
+const FREEZE_STATUSES: [&str; 2] = ["frozen", "pending"];
 
 /// One login service's access to its broker. See the module.
 pub struct LoginService<P> {
-    http: Http,
-    ledger: Ledger,
+    pub(super) http: Arc<Http>,
+    pub(super) ledger: Ledger,
     aud: String,
-    pins: P,
+    pub(super) pins: P,
     clock: Clock,
+    spent: Spent,
 }
 
 impl<P: PinStore> LoginService<P> {
@@ -58,11 +73,12 @@ impl<P: PinStore> LoginService<P> {
         pins: P,
     ) -> Result<Self, LoginServiceError> {
         Ok(LoginService {
-            http: Http::new(&broker.into(), token)?,
+            http: Arc::new(Http::new(&broker.into(), token)?),
             ledger,
             aud: aud.into(),
             pins,
             clock: system_clock,
+            spent: Spent::default(),
         })
     }
 
@@ -70,6 +86,16 @@ impl<P: PinStore> LoginService<P> {
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Takes other limits of time than [`Patience::default`]. To be called before the service is
+    /// used: connections that are open are kept, calls under way keep their limits.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        let mut http = Http::clone(&self.http);
+        http.patience = patience;
+        self.http = Arc::new(http);
         self
     }
 
@@ -83,16 +109,16 @@ impl<P: PinStore> LoginService<P> {
     ///
     /// # Errors
     /// [`LoginServiceError::NotPinned`] or the store's.
-    pub fn pin_of(&self, customer: &str) -> Result<Pin, LoginServiceError> {
-        self.pins
-            .pinned(customer)?
-            .ok_or_else(|| LoginServiceError::NotPinned {
-                customer: customer.to_owned(),
-            })
+    pub async fn pin_of(&self, customer: &str) -> Result<Pin, LoginServiceError> {
+        let pin = self.pins.pinned(customer).await?;
+        pin.ok_or_else(|| LoginServiceError::NotPinned {
+            customer: customer.to_owned(),
+        })
     }
 
     /// Begins a login (or another kind) with a fresh nonce. The caller checked a first factor or a
-    /// known browser before (protocol rule 10), and shows the number. Not repeated on failure.
+    /// known browser before (protocol rule 10), and shows the number. Repeated only when no
+    /// connection was made; dropped after the request left, it takes the login back.
     ///
     /// # Errors
     /// [`LoginServiceError`].
@@ -128,8 +154,9 @@ impl<P: PinStore> LoginService<P> {
             reference: shown.reference,
             client_ip,
         };
-        let (_, begun) = self.http.post(&["logins"], &request, NO_WAIT).await?;
-        self.opened(pin, kind.into(), request.nonce, begun)
+        let nonce = request.nonce.clone();
+        let begun = self.begun(vec!["logins".to_owned()], request).await?;
+        self.opened(pin, kind.into(), nonce, begun)
     }
 
     /// Begins an `unfreeze` with the reference of the customer's re-identification.
@@ -149,146 +176,109 @@ impl<P: PinStore> LoginService<P> {
             channel: channel.to_owned(),
             address: address.to_owned(),
         };
+        let nonce = request.nonce.clone();
         let account = pin.account.to_string();
-        let path = ["accounts", account.as_str(), "unfreeze"];
-        let (_, begun) = self.http.post(&path, &request, NO_WAIT).await?;
-        self.opened(pin, Kind::Unfreeze, request.nonce, begun)
+        let path = vec!["accounts".to_owned(), account, "unfreeze".to_owned()];
+        let begun = self.begun(path, request).await?;
+        self.opened(pin, Kind::Unfreeze, nonce, begun)
     }
 
-    /// Looks once, waiting at most `wait` (30 s and less) for the end.
+    /// Looks once, waiting at most `wait` (30 s and less) for the end. For programs that look from
+    /// time to time, each time with a handle restored from their session store.
     ///
     /// # Errors
-    /// [`LoginServiceError`]; the login is spent, where [`LoginService::wait`] carries on after
-    /// failures of the line.
+    /// [`LoginServiceError`]; this handle is spent then, the stored one is not.
     pub async fn poll(
         &self,
         login: OpenLogin,
         wait: Duration,
     ) -> Result<Polled, LoginServiceError> {
-        let answer = self.look(&login, wait).await?;
+        self.check_own(&login)?;
+        let query = [("wait", wait.as_secs().min(MAX_WAIT_S).to_string())];
+        let path = ["logins", login.id.as_str()];
+        let answer = self.http.get(&path, &query, wait).await?;
         self.settle(login, answer)
     }
 
     /// Waits for the end. `Admitted` only if the broker says so and the block verified (protocol
-    /// rule 6).
+    /// rule 6), with its votes. Looks again, with growing pauses, when an answer is lost, until the
+    /// login must have ended: its lifetime and a minute.
     ///
     /// # Errors
-    /// [`LoginServiceError`]; a broken line is tried again until the login must have ended.
+    /// [`LoginServiceError`]; [`LoginServiceError::Undecided`] when the broker has no end to tell.
     pub async fn wait(&self, login: OpenLogin) -> Result<LoginEnd, LoginServiceError> {
-        let longest = login
-            .expires_in
-            .saturating_add(Duration::from_secs(GRACE_S + MAX_WAIT_S));
-        let begun = tokio::time::Instant::now();
+        self.check_own(&login)?;
+        let begun = Instant::now();
+        let mut tries = Tries::until(self.longest(&login));
         let mut login = login;
         loop {
-            let looked = self.look(&login, Duration::from_secs(MAX_WAIT_S)).await;
-            let answer = match looked {
+            let asked = Instant::now();
+            let wait = Duration::from_secs(MAX_WAIT_S).min(tries.left());
+            let query = [("wait", wait.as_secs().to_string())];
+            let path = ["logins", login.id.as_str()];
+            let limit = self.http.limit(wait);
+            let answer = match self.http.get_once(&path, &query, limit).await {
                 Ok(answer) => answer,
-                Err(error) if begun.elapsed() < longest && is_passing(&error) => {
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
+                Err(error) if error.is_passing() && tries.again(&error).await => continue,
                 Err(error) => return Err(error),
             };
+            tries.answered();
             login = match self.settle(login, answer)? {
                 Polled::Ended(end) => return Ok(end),
                 Polled::Pending(login) => login,
             };
-            if begun.elapsed() >= longest {
+            if tries.left().is_zero() {
                 let waited_s = begun.elapsed().as_secs();
                 return Err(LoginServiceError::Undecided { waited_s });
             }
             // A broker that answers at once must not make this a busy loop.
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PAUSE.saturating_sub(asked.elapsed())).await;
         }
     }
 
-    /// Takes a login back by its id. A login that is locked, or that ended, is too late (409).
+    /// Takes a login back by its id. A login that is locked, or that ended otherwise, is too late
+    /// (409).
     ///
     /// # Errors
     /// [`LoginServiceError::Problem`] of kind `too-late`, among others.
     pub async fn cancel(&self, id: &str) -> Result<(), LoginServiceError> {
-        self.http.delete(&["logins", id]).await
+        let path = ["logins", id];
+        let (ended, may_be_done) = self.http.delete(&path).await;
+        let Err(LoginServiceError::Problem(problem)) = &ended else {
+            return ended;
+        };
+        if !may_be_done || problem.kind() != Some(ProblemKind::TooLate) {
+            return ended;
+        }
+        // It may be too late because an earlier try, whose answer was lost, was in time.
+        let answer: Value = self.http.get(&path, &[], NO_WAIT).await?;
+        match newer::read(answer, &LOGIN_STATUSES)? {
+            Some(LoginAnswer::Refused { .. } | LoginAnswer::Expired) => Ok(()),
+            _ => ended,
+        }
     }
 
-    /// Verifies a kept block of a customer again: as evidence, or live.
+    /// Verifies a receipt that was kept ([`Sealed::to_json`] of [`Admission::receipt`]) again, as
+    /// evidence: at the block's own time, with its votes, offline. Lets nobody in.
     ///
     /// # Errors
     /// [`LoginServiceError::Verification`] with found and expected, or the pin store's.
-    pub fn verify(
+    pub async fn verify(
         &self,
         customer: &str,
-        compact: &str,
+        receipt: &str,
         nonce: &str,
         kind: Kind,
-        moment: Moment,
-    ) -> Result<VerifiedLogin, LoginServiceError> {
-        let expected = self.expected(self.pin_of(customer)?, kind, nonce.to_owned());
-        Ok(verify_login(compact, &expected, moment)?)
-    }
-
-    /// Opens an enrolment: a ticket for a customer whom the caller identified. Given the customer's
-    /// id, one with a pin is refused at once rather than at the end.
-    ///
-    /// # Errors
-    /// [`LoginServiceError::AlreadyPinned`] before anything is asked, among others.
-    pub async fn enrol(
-        &self,
-        customer: Option<&str>,
-    ) -> Result<OpenEnrolmentSession, LoginServiceError> {
-        if let Some(customer) = customer
-            && let Some(pin) = self.pins.pinned(customer)?
-        {
-            return Err(LoginServiceError::AlreadyPinned {
-                customer: customer.to_owned(),
-                account: pin.account,
-            });
-        }
-        let request = OpenEnrolment {};
-        let (_, opened): (_, EnrolmentOpened) =
-            self.http.post(&["enrolments"], &request, NO_WAIT).await?;
-        Ok(OpenEnrolmentSession {
-            session: opened.session,
-            ticket_uri: opened.ticket_uri.into(),
-            expires_in: Duration::from_secs(opened.expires_in),
-        })
-    }
-
-    /// How an enrolment stands, waiting at most `wait` (30 s and less) while there is nothing to do.
-    /// A finished one is verified and pinned to `customer`.
-    ///
-    /// # Errors
-    /// [`LoginServiceError`]; [`LoginServiceError::Pin`] when the customer has another account.
-    pub async fn enrolment(
-        &self,
-        customer: &str,
-        session: &str,
-        wait: Duration,
-    ) -> Result<EnrolmentEnd, LoginServiceError> {
-        let query = [("wait", wait.as_secs().min(MAX_WAIT_S).to_string())];
-        let answer = self
-            .http
-            .get(&["enrolments", session], &query, wait)
-            .await?;
-        self.enrolled(customer, session, answer)
-    }
-
-    /// Passes the six digits on that the customer typed into the page where the ticket was shown.
-    ///
-    /// # Errors
-    /// [`LoginServiceError::Problem`] of kind `wrong-digits`, with the tries left, among others.
-    pub async fn confirm(
-        &self,
-        customer: &str,
-        session: &str,
-        digits: &str,
-    ) -> Result<EnrolmentEnd, LoginServiceError> {
-        let request = Confirm {
-            digits: digits.to_owned(),
-        };
-        let path = ["enrolments", session, "confirm"];
-        let (_, answer) = self.http.post(&path, &request, ACT_LIMIT).await?;
-        self.enrolled(customer, session, answer)
+    ) -> Result<VerifiedReceipt, LoginServiceError> {
+        let pin = self.pin_of(customer).await?;
+        let voters = pin.parties.into();
+        let expected = self.expected(&pin, kind, nonce.to_owned());
+        Ok(verify_receipt(
+            receipt,
+            &expected,
+            &voters,
+            Moment::Evidence,
+        )?)
     }
 
     /// The account as the broker tells it. Status and head are unproven: for display.
@@ -299,7 +289,11 @@ impl<P: PinStore> LoginService<P> {
     pub async fn account(&self, pin: Pin) -> Result<AccountAnswer, LoginServiceError> {
         let account = pin.account.to_string();
         let path = ["accounts", account.as_str()];
-        let answer: AccountAnswer = self.http.get(&path, &[], NO_WAIT).await?;
+        let answer: Value = self.http.get(&path, &[], NO_WAIT).await?;
+        let answer: Option<AccountAnswer> = newer::read(answer, &ACCOUNT_STATUSES)?;
+        let answer = answer.ok_or_else(|| LoginServiceError::Newer {
+            what: "an account with another status".to_owned(),
+        })?;
         let pinned = Jwk::of(&pin.account_key);
         if answer.account != pin.account || answer.jwk != pinned {
             return Err(LoginServiceError::Answer {
@@ -350,37 +344,68 @@ impl<P: PinStore> LoginService<P> {
         let account = pin.account.to_string();
         let path = ["accounts", account.as_str(), "freeze"];
         let request = OpenEnrolment {};
-        let (_, answer): (StatusCode, FreezeAnswer) =
-            self.http.post(&path, &request, ACT_LIMIT).await?;
-        let sealed = history::verify_freeze(&self.ledger, pin.account, &answer)?;
+        let (_, answer): (StatusCode, Value) =
+            self.http.post_again(&path, &request, ACT_LIMIT).await?;
+        let answer: Option<FreezeAnswer> = newer::read(answer, &FREEZE_STATUSES)?;
+        let answer = answer.ok_or_else(|| LoginServiceError::Newer {
+            what: "a freeze with another status".to_owned(),
+        })?;
+        let sealed = history::verify_freeze(&self.ledger, &pin, &answer)?;
         Ok(sealed.map_or(FreezeEnd::Pending, FreezeEnd::Frozen))
     }
 
-    async fn look(
+    /// Sends in a task of its own: the answer is taken, and the login taken back, even when the
+    /// caller is gone.
+    async fn begun<B: Serialize + Send + Sync + 'static>(
         &self,
-        login: &OpenLogin,
-        wait: Duration,
-    ) -> Result<LoginAnswer, LoginServiceError> {
-        let query = [("wait", wait.as_secs().min(MAX_WAIT_S).to_string())];
-        self.http.get(&["logins", &login.id], &query, wait).await
-    }
-
-    fn settle(&self, login: OpenLogin, answer: LoginAnswer) -> Result<Polled, LoginServiceError> {
-        Ok(match answer {
-            LoginAnswer::Pending { .. } => Polled::Pending(login),
-            LoginAnswer::Admitted { block, receipt, .. } => {
-                let admission = self.admit(&login.expected, block, &receipt)?;
-                Polled::Ended(LoginEnd::Admitted(Box::new(admission)))
-            }
-            LoginAnswer::Refused { by, reason } => Polled::Ended(LoginEnd::Refused {
-                by: by.into(),
-                reason,
-            }),
-            LoginAnswer::Expired => Polled::Ended(LoginEnd::Expired),
+        path: Vec<String>,
+        request: B,
+    ) -> Result<Unclaimed, LoginServiceError> {
+        let (give, take) = oneshot::channel();
+        let http = Arc::clone(&self.http);
+        tokio::spawn(async move {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            let sent = http.post::<_, LoginBegun>(&path, &request, NO_WAIT).await;
+            let begun = sent.map(|(_, begun)| Unclaimed::new(Arc::clone(&http), begun));
+            // What nobody takes any more is dropped here, and takes itself back.
+            drop(give.send(begun));
+        });
+        take.await.unwrap_or_else(|_| {
+            Err(LoginServiceError::Unreachable {
+                what: "the runtime is stopping".to_owned(),
+                is_sent: true,
+            })
         })
     }
 
-    fn expected(&self, pin: Pin, kind: Kind, nonce: String) -> Expected {
+    fn opened(
+        &self,
+        pin: Pin,
+        kind: Kind,
+        nonce: String,
+        begun: Unclaimed,
+    ) -> Result<OpenLogin, LoginServiceError> {
+        let damaged = || LoginServiceError::Answer {
+            what: "number is not two digits".to_owned(),
+        };
+        let is_number =
+            |number: &str| number.len() == 2 && number.bytes().all(|b| b.is_ascii_digit());
+        if !begun.begun().is_some_and(|begun| is_number(&begun.number)) {
+            return Err(damaged());
+        }
+        let begun = begun.claim().ok_or_else(damaged)?;
+        let expires_in = begun.expires_in.min(MAX_LIFETIME_S);
+        Ok(OpenLogin {
+            id: begun.id,
+            number: begun.number,
+            expires_in: Duration::from_secs(expires_in),
+            ends: later((self.clock)(), expires_in + GRACE_S),
+            expected: self.expected(&pin, kind, nonce),
+            parties: pin.parties,
+        })
+    }
+
+    fn expected(&self, pin: &Pin, kind: Kind, nonce: String) -> Expected {
         Expected {
             iss: self.ledger.iss.clone(),
             aud: self.aud.clone(),
@@ -391,88 +416,87 @@ impl<P: PinStore> LoginService<P> {
         }
     }
 
-    fn opened(
-        &self,
-        pin: Pin,
-        kind: Kind,
-        nonce: String,
-        begun: LoginBegun,
-    ) -> Result<OpenLogin, LoginServiceError> {
-        let is_number = begun.number.len() == 2 && begun.number.bytes().all(|b| b.is_ascii_digit());
-        if !is_number {
-            return Err(LoginServiceError::Answer {
-                what: "number is not two digits".to_owned(),
-            });
+    /// A handle that was stored is used by the login service that it is of.
+    fn check_own(&self, login: &OpenLogin) -> Result<(), LoginServiceError> {
+        let expected = &login.expected;
+        for (what, found, expected) in [
+            ("iss", &expected.iss, &self.ledger.iss),
+            ("aud", &expected.aud, &self.aud),
+        ] {
+            if found != expected {
+                return Err(LoginServiceError::Foreign {
+                    what,
+                    found: found.clone(),
+                    expected: expected.clone(),
+                });
+            }
         }
-        Ok(OpenLogin {
-            id: begun.id,
-            number: begun.number,
-            expires_in: Duration::from_secs(begun.expires_in),
-            expected: self.expected(pin, kind, nonce),
+        Ok(())
+    }
+
+    /// Until when an end may still be told.
+    fn longest(&self, login: &OpenLogin) -> Duration {
+        let left_ms = login.ends.0.saturating_sub((self.clock)().0);
+        let most = Duration::from_secs(MAX_LIFETIME_S + GRACE_S);
+        Duration::from_millis(left_ms)
+            .min(most)
+            .saturating_add(Duration::from_secs(MAX_WAIT_S))
+    }
+
+    fn settle(&self, login: OpenLogin, answer: Value) -> Result<Polled, LoginServiceError> {
+        let Some(answer) = newer::read(answer, &LOGIN_STATUSES)? else {
+            // A later broker's: not admitted, and not known to be the end.
+            return Ok(Polled::Pending(login));
+        };
+        Ok(match answer {
+            LoginAnswer::Pending { .. } => Polled::Pending(login),
+            LoginAnswer::Admitted { block, receipt, .. } => {
+                let admission = self.admit(&login, block, &receipt)?;
+                Polled::Ended(LoginEnd::Admitted(Box::new(admission)))
+            }
+            LoginAnswer::Refused { by, reason } => Polled::Ended(LoginEnd::Refused {
+                by: by.into(),
+                reason,
+            }),
+            LoginAnswer::Expired => Polled::Ended(LoginEnd::Expired),
         })
     }
 
+    /// Protocol rule 6: the broker said so, and this is the login service's own look.
     fn admit(
         &self,
-        expected: &Expected,
+        open: &OpenLogin,
         compact: String,
         receipt: &str,
     ) -> Result<Admission, LoginServiceError> {
-        let login = verify_login(&compact, expected, Moment::Live((self.clock)()))?;
+        let now = (self.clock)();
+        let moment = Moment::Live(now);
+        let login = verify_login(&compact, &open.expected, moment)?;
         let receipt = Box::new(Sealed::from_json(receipt)?);
         if receipt.compact().as_deref() != Some(compact.as_str()) {
             return Err(LoginServiceError::Receipt);
+        }
+        let votes = verify_votes(&receipt, &open.parties.into())?;
+        // A handle outlives no login, so that its nonce need not be remembered for longer.
+        if now >= open.ends {
+            let late_s = now.seconds().saturating_sub(open.ends.seconds());
+            return Err(ReceiptError::Time(TimeError::Expired { late_s }).into());
+        }
+        if !self.spent.spend(&open.expected.nonce, open.ends, now) {
+            return Err(LoginServiceError::Spent);
         }
         Ok(Admission {
             compact,
             receipt,
             login,
-            account_key: expected.account_key,
+            account_key: open.expected.account_key,
+            checked: Checked { moment, votes },
         })
-    }
-
-    fn enrolled(
-        &self,
-        customer: &str,
-        session: &str,
-        answer: EnrolmentAnswer,
-    ) -> Result<EnrolmentEnd, LoginServiceError> {
-        match answer {
-            EnrolmentAnswer::Waiting => Ok(EnrolmentEnd::Waiting),
-            EnrolmentAnswer::Digits => Ok(EnrolmentEnd::Digits),
-            EnrolmentAnswer::Failed { reason } => Ok(EnrolmentEnd::Failed { reason }),
-            EnrolmentAnswer::Done { genesis, .. } => {
-                let genesis = Box::new(Sealed::from_json(&genesis)?);
-                let account = Account::open(&self.ledger, &genesis)?;
-                let nonce = &genesis.block.claims().nonce;
-                if nonce != session {
-                    return Err(LoginServiceError::Answer {
-                        what: format!("genesis is of session {nonce}, expected {session}"),
-                    });
-                }
-                let pin = Pin {
-                    account: account.sub(),
-                    account_key: *account.account_key(),
-                };
-                self.pins.pin(customer, pin)?;
-                Ok(EnrolmentEnd::Pinned { pin, genesis })
-            }
-        }
     }
 }
 
-/// Whether the same look may succeed later: the line failed, or the broker is stopping or busy.
-fn is_passing(error: &LoginServiceError) -> bool {
-    match error {
-        LoginServiceError::Unreachable { .. } => true,
-        LoginServiceError::Problem(problem) => {
-            matches!(
-                problem.kind(),
-                Some(ProblemKind::Stopping | ProblemKind::TooMany)
-            )
-        }
-        _ => false,
-    }
+fn later(now: Time, seconds: u64) -> Time {
+    now.checked_add_seconds(seconds).unwrap_or(now)
 }
 
 fn fresh_nonce() -> Result<String, LoginServiceError> {

@@ -9,7 +9,8 @@ use super::pins::PinError;
 use super::problem::Problem;
 use crate::receipt::ReceiptError;
 
-/// Why a login service's request did not succeed. Nobody may be let in after any of these.
+/// Why a login service's request did not succeed. Nobody may be let in after any of these;
+/// [`LoginServiceError::advice`] says what to do instead.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginServiceError {
     /// The broker's address is none that this version speaks to.
@@ -32,11 +33,13 @@ pub enum LoginServiceError {
         /// What it says.
         what: String,
     },
-    /// The broker doesn't answer. A `begin` may have had an effect nevertheless.
+    /// The broker doesn't answer.
     #[error("broker can't be reached: {what}")]
     Unreachable {
         /// What the connection says.
         what: String,
+        /// Whether the request may have reached the broker, and so may have had its effect.
+        is_sent: bool,
     },
     /// The broker refused; see [`Problem::kind`].
     #[error("{0}")]
@@ -47,6 +50,25 @@ pub enum LoginServiceError {
         /// Found and expected.
         what: String,
     },
+    /// The broker's answer is of a later version than this SDK.
+    #[error("broker answers {what}, which this version of the SDK does not know")]
+    Newer {
+        /// What is not known.
+        what: String,
+    },
+    /// A login's handle is another login service's: restored with another configuration.
+    #[error("login's {what} is {found}, expected {expected}, this login service's own")]
+    Foreign {
+        /// `iss` or `aud`.
+        what: &'static str,
+        /// As the handle says.
+        found: String,
+        /// As this login service is set up.
+        expected: String,
+    },
+    /// The login's nonce let somebody in already: its handle was restored twice.
+    #[error("login has let somebody in already")]
+    Spent,
     /// The customer has no pin: enrol first.
     #[error("customer {customer} has no pinned account")]
     NotPinned {

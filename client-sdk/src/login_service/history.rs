@@ -1,29 +1,48 @@
 //! Whether a history that the broker tells is the account's: every block proven under the pinned
-//! keys, each linked to the next. What bodies say stays the broker's assertion, and so does that
-//! the newest block is the head.
+//! keys with its votes, each linked to the next, and at height 0 the pinned genesis. What bodies say
+//! stays the broker's assertion, and so does that the newest block is the head.
 
-use warifu_consensus::block::{Kind, Sealed, SealedError};
+use warifu_consensus::block::{Kind, Sealed, SealedError, Votes};
 use warifu_consensus::chain::{ProofError, verify_proof};
 use warifu_consensus::encoding::Hash;
-use warifu_consensus::party::{Ledger, Parties, Sub};
+use warifu_consensus::party::Ledger;
+use warifu_consensus::vote::BadVote;
 
 use super::api::{FreezeAnswer, HistoryAnswer, HistoryEntry, LastLoginAnswer, Shown};
 use super::pins::Pin;
+use crate::receipt::{ReceiptError, verify_votes};
 
 /// A block of a history that verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedEntry {
-    /// The block with proof and votes. Its proof verified; its votes are for the auditor.
+    /// The block with proof and votes, which verified by the pinned keys.
     pub sealed: Sealed,
     /// The body as the broker tells it.
     pub body: Option<Shown>,
 }
 
+/// A block of a kind that this version of the SDK doesn't know. Nothing about it is verified but
+/// that its hash is the one that the block after it names, where that one is in the page.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewerEntry {
+    /// Its height, as the broker tells it.
+    pub height: u64,
+    /// Its kind, as the broker tells it.
+    pub kind: String,
+    /// Its `iat`, as the broker tells it: seconds since the Unix epoch.
+    pub time: u64,
+    /// Its hash.
+    pub hash: Hash,
+}
+
 /// A page of history, newest first.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HistoryPage {
-    /// The blocks, each the predecessor of the one before it.
+    /// The blocks, each the predecessor of the one before it, but for those of `newer`.
     pub blocks: Vec<VerifiedEntry>,
+    /// Blocks that this version can't read: show them, and update the SDK. A broker that lies can
+    /// hide blocks so, which is why they are told.
+    pub newer: Vec<NewerEntry>,
     /// `before` of the next page.
     pub next: Option<u64>,
 }
@@ -57,6 +76,20 @@ pub enum HistoryError {
         /// What is wrong.
         error: ProofError,
     },
+    /// A vote beside the block, or the device's word, doesn't verify by the pinned keys.
+    #[error("block at height {height}: {error}")]
+    Vote {
+        /// The height.
+        height: u64,
+        /// Whose, and what.
+        error: BadVote,
+    },
+    /// Beside the block are the votes of another class of block.
+    #[error("block at height {height} carries the votes of another class")]
+    Votes {
+        /// The height.
+        height: u64,
+    },
     /// Two blocks in a row are not linked.
     #[error(
         "block {found} at height {height} is not the predecessor that the next block names, expected {expected}"
@@ -77,18 +110,32 @@ pub(super) fn verify_page(
     pin: &Pin,
     answer: HistoryAnswer,
 ) -> Result<HistoryPage, HistoryError> {
-    let mut blocks: Vec<VerifiedEntry> = Vec::with_capacity(answer.blocks.len());
-    for entry in answer.blocks {
-        let verified = verify_entry(ledger, pin, entry)?;
-        if let Some(after) = blocks.last() {
-            check_link(&verified.sealed, &after.sealed)?;
-        }
-        blocks.push(verified);
-    }
-    Ok(HistoryPage {
-        blocks,
+    let mut page = HistoryPage {
+        blocks: Vec::with_capacity(answer.blocks.len()),
+        newer: Vec::new(),
         next: answer.next,
-    })
+    };
+    // What the block above says of its predecessor; none above the first, or above one unread.
+    let mut above: Option<(u64, Hash)> = None;
+    for entry in answer.blocks {
+        if entry.kind.parse::<Kind>().is_err() {
+            check_link(above, entry.height, entry.hash)?;
+            above = None;
+            page.newer.push(NewerEntry {
+                height: entry.height,
+                kind: entry.kind,
+                time: entry.time,
+                hash: entry.hash,
+            });
+            continue;
+        }
+        let verified = verify_entry(ledger, pin, entry)?;
+        let (claims, hash) = (verified.sealed.block.claims(), verified.sealed.block.hash());
+        check_link(above, claims.height, hash)?;
+        above = Some((claims.height, claims.prev));
+        page.blocks.push(verified);
+    }
+    Ok(page)
 }
 
 /// Verifies the newest login.
@@ -109,7 +156,7 @@ pub(super) fn verify_last_login(
 /// Verifies the `freeze` block of an answer; `None` while it is pending.
 pub(super) fn verify_freeze(
     ledger: &Ledger,
-    account: Sub,
+    pin: &Pin,
     answer: &FreezeAnswer,
 ) -> Result<Option<Box<Sealed>>, HistoryError> {
     let FreezeAnswer::Frozen {
@@ -124,8 +171,7 @@ pub(super) fn verify_freeze(
     let claims = sealed.block.claims();
     same("kind", claims.kind.name(), Kind::Freeze.name())?;
     same("hash", &sealed.block.hash().to_string(), &hash.to_string())?;
-    // A freeze is proven by the operators: no account key is needed.
-    prove(ledger, account, &[0; 32], &sealed)?;
+    prove(ledger, pin, &sealed)?;
     Ok(Some(Box::new(sealed)))
 }
 
@@ -149,7 +195,7 @@ fn verify_entry(
     same("kind", claims.kind.name(), &entry.kind)?;
     same("aud", &claims.aud, &entry.aud)?;
     same("iat", &claims.iat.to_string(), &entry.time.to_string())?;
-    prove(ledger, pin.account, &pin.account_key, &sealed)?;
+    prove(ledger, pin, &sealed)?;
     Ok(VerifiedEntry {
         body: entry.body,
         sealed,
@@ -160,41 +206,44 @@ fn read(height: u64, receipt: &str) -> Result<Sealed, HistoryError> {
     Sealed::from_json(receipt).map_err(|error| HistoryError::Sealed { height, error })
 }
 
-fn prove(
-    ledger: &Ledger,
-    account: Sub,
-    account_key: &[u8; 32],
-    sealed: &Sealed,
-) -> Result<(), HistoryError> {
+fn prove(ledger: &Ledger, pin: &Pin, sealed: &Sealed) -> Result<(), HistoryError> {
     let claims = sealed.block.claims();
+    let height = claims.height;
     same("iss", &claims.iss, &ledger.iss)?;
-    same("sub", &claims.sub.to_string(), &account.to_string())?;
-    // Proofs are never by the device's key: only the pinned ones count here.
-    let parties = Parties {
-        device: [0; 32],
-        broker: ledger.broker,
-        trust_operator: ledger.trust_operator,
-    };
-    verify_proof(&sealed.block, &sealed.proof, account_key, &parties).map_err(|error| {
-        HistoryError::Proof {
-            height: claims.height,
-            error,
+    same("sub", &claims.sub.to_string(), &pin.account.to_string())?;
+    verify_proof(&sealed.block, &sealed.proof, &pin.account_key, &pin.parties)
+        .map_err(|error| HistoryError::Proof { height, error })?;
+    match &sealed.votes {
+        // The pinned block itself, whose votes verified when it was pinned.
+        Votes::Genesis { .. } => {
+            let found = sealed.block.hash().to_string();
+            same("genesis", &found, &pin.genesis.to_string())
         }
-    })
+        Votes::Admit { .. } => match verify_votes(sealed, &pin.parties.into()) {
+            Ok(_) => Ok(()),
+            Err(ReceiptError::Vote(error)) => Err(HistoryError::Vote { height, error }),
+            Err(_) => Err(HistoryError::Votes { height }),
+        },
+        Votes::Restrict { word: None } => Ok(()),
+        Votes::Restrict { word: Some(word) } => word
+            .verify(pin.account, &pin.parties.device)
+            .map_err(|error| HistoryError::Vote { height, error }),
+    }
 }
 
-fn check_link(sealed: &Sealed, after: &Sealed) -> Result<(), HistoryError> {
-    let (claims, next) = (sealed.block.claims(), after.block.claims());
-    let expected = next.height.saturating_sub(1).to_string();
-    same("height", &claims.height.to_string(), &expected)?;
-    let found = sealed.block.hash();
-    if found == next.prev {
+fn check_link(above: Option<(u64, Hash)>, height: u64, found: Hash) -> Result<(), HistoryError> {
+    let Some((above, expected)) = above else {
+        return Ok(());
+    };
+    let below = above.saturating_sub(1).to_string();
+    same("height", &height.to_string(), &below)?;
+    if found == expected {
         return Ok(());
     }
     Err(HistoryError::Link {
-        height: claims.height,
+        height,
         found,
-        expected: next.prev,
+        expected,
     })
 }
 

@@ -1,14 +1,17 @@
-//! Requests to the broker: bounded answers, typed problems, repeats of `GET` only.
+//! Requests to the broker: bounded answers, typed problems, repeats only of what has no effect or
+//! never left.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::LoginServiceError;
 use super::problem::Problem;
+use super::retry::{Patience, Tries};
 use super::tls::{BrokerAddress, client_config};
 use super::token::Token;
 
@@ -17,19 +20,14 @@ const MAX_ANSWER: usize = 4 * 1024 * 1024;
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// An idle connection is given up before the broker does so (20 s): a `POST` must not meet its end.
 const IDLE_LIMIT: Duration = Duration::from_secs(15);
-const ANSWER_LIMIT: Duration = Duration::from_secs(20);
-/// Waits between the tries of a `GET`.
-const RETRY_AFTER: [Duration; 3] = [
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-];
 
 /// A client of one broker.
+#[derive(Clone)]
 pub(super) struct Http {
     client: reqwest::Client,
     base: Url,
     token: Token,
+    pub(super) patience: Patience,
 }
 
 impl Http {
@@ -39,49 +37,111 @@ impl Http {
             client,
             base,
             token,
+            patience: Patience::default(),
         })
     }
 
-    /// `GET`; has no effect, so it is tried again when nothing or 502 to 504 came back. `wait` is
-    /// how long the broker may take on purpose.
+    /// `GET`; has no effect, so it is tried again when nothing came back, or 408, 429 or 5xx.
+    /// `wait` is how long the broker may take on purpose.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],
         query: &[(&str, String)],
         wait: Duration,
     ) -> Result<T, LoginServiceError> {
-        let mut pauses = RETRY_AFTER.into_iter();
+        let mut tries = Tries::of(&self.patience, wait);
         loop {
-            let request = self.request(Method::GET, path, query)?;
-            let request = request.timeout(ANSWER_LIMIT.saturating_add(wait));
-            let error = match answer(request).await {
-                Ok((_, answer)) => return Ok(answer),
-                Err(error) => error,
-            };
-            match pauses.next() {
-                Some(pause) if is_passing(&error) => tokio::time::sleep(pause).await,
-                _ => return Err(error),
+            let limit = self.limit(wait).min(tries.left());
+            match self.get_once(path, query, limit).await {
+                Err(error) if error.is_passing() && tries.again(&error).await => {}
+                answer => return answer,
             }
         }
     }
 
-    /// `POST`; never repeated. Answers with the status too.
+    /// `GET`, one try, given up after `limit`.
+    pub(super) async fn get_once<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        limit: Duration,
+    ) -> Result<T, LoginServiceError> {
+        let request = self.request(Method::GET, path, query)?;
+        let (_, answer) = answer(request.timeout(limit)).await?;
+        Ok(answer)
+    }
+
+    /// For one try during which the broker may take `wait` on purpose.
+    pub(super) fn limit(&self, wait: Duration) -> Duration {
+        self.patience.answer.saturating_add(wait)
+    }
+
+    /// `POST` of what may have an effect: repeated only when no connection was made, so that the
+    /// request never left. Answers with the status too.
     pub(super) async fn post<B: Serialize + Sync, T: DeserializeOwned>(
         &self,
         path: &[&str],
         body: &B,
         wait: Duration,
     ) -> Result<(StatusCode, T), LoginServiceError> {
-        let request = self.request(Method::POST, path, &[])?.json(body);
-        answer(request.timeout(ANSWER_LIMIT.saturating_add(wait))).await
+        let never_left = |error: &LoginServiceError| matches!(error, LoginServiceError::Unreachable { is_sent, .. } if !is_sent);
+        self.post_while(never_left, path, body, wait).await
     }
 
-    /// `DELETE`, which answers 204.
-    pub(super) async fn delete(&self, path: &[&str]) -> Result<(), LoginServiceError> {
-        let request = self
-            .request(Method::DELETE, path, &[])?
-            .timeout(ANSWER_LIMIT);
-        let response = request.send().await.map_err(unreachable)?;
+    /// `POST` of what may be asked any number of times, repeated as `GET` is.
+    pub(super) async fn post_again<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &B,
+        wait: Duration,
+    ) -> Result<(StatusCode, T), LoginServiceError> {
+        self.post_while(LoginServiceError::is_passing, path, body, wait)
+            .await
+    }
+
+    async fn post_while<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        is_passing: impl Fn(&LoginServiceError) -> bool,
+        path: &[&str],
+        body: &B,
+        wait: Duration,
+    ) -> Result<(StatusCode, T), LoginServiceError> {
+        let mut tries = Tries::of(&self.patience, wait);
+        loop {
+            let request = self.request(Method::POST, path, &[])?.json(body);
+            let limit = self.limit(wait).min(tries.left());
+            match answer(request.timeout(limit)).await {
+                Err(error) if is_passing(&error) && tries.again(&error).await => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// `DELETE`, which answers 204; repeated as `GET` is. On success, and beside an error, says
+    /// whether an earlier try may have had the effect.
+    pub(super) async fn delete(&self, path: &[&str]) -> (Result<(), LoginServiceError>, bool) {
+        let mut tries = Tries::of(&self.patience, Duration::ZERO);
+        let mut may_be_done = false;
+        loop {
+            match self
+                .delete_once(path, self.limit(Duration::ZERO).min(tries.left()))
+                .await
+            {
+                Err(error) if error.is_passing() => {
+                    may_be_done |=
+                        !matches!(error, LoginServiceError::Unreachable { is_sent: false, .. });
+                    if !tries.again(&error).await {
+                        return (Err(error), may_be_done);
+                    }
+                }
+                ended => return (ended, may_be_done),
+            }
+        }
+    }
+
+    async fn delete_once(&self, path: &[&str], limit: Duration) -> Result<(), LoginServiceError> {
+        let request = self.request(Method::DELETE, path, &[])?;
+        let response = request.timeout(limit).send().await.map_err(unreachable)?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(());
         }
@@ -154,14 +214,6 @@ fn base(base: &str) -> Result<Url, LoginServiceError> {
     }
 }
 
-fn is_passing(error: &LoginServiceError) -> bool {
-    match error {
-        LoginServiceError::Unreachable { .. } => true,
-        LoginServiceError::Problem(problem) => matches!(problem.status, 502..=504),
-        _ => false,
-    }
-}
-
 pub(super) fn unreachable(error: reqwest::Error) -> LoginServiceError {
     // The error's own text hides the cause that says what to do, such as "connection refused".
     let mut what = error.to_string();
@@ -170,7 +222,10 @@ pub(super) fn unreachable(error: reqwest::Error) -> LoginServiceError {
         what = format!("{what}: {cause}");
         source = cause.source();
     }
-    LoginServiceError::Unreachable { what }
+    LoginServiceError::Unreachable {
+        what,
+        is_sent: !error.is_connect(),
+    }
 }
 
 async fn answer<T: DeserializeOwned>(
@@ -190,17 +245,22 @@ async fn answer<T: DeserializeOwned>(
 
 async fn problem(response: Response) -> LoginServiceError {
     let status = response.status();
+    let header = response.headers().get(RETRY_AFTER);
+    // The other form, a date, is for browsers' caches; no broker of ours writes it.
+    let retry_after: Option<u64> = header.and_then(|value| value.to_str().ok()?.parse().ok());
     let bytes = match read(response).await {
         Ok(bytes) => bytes,
         Err(error) => return error,
     };
     match serde_json::from_slice::<Problem>(&bytes) {
         // The status line is what intermediaries act on; a document that contradicts it is none.
-        Ok(problem) if problem.status == status.as_u16() => {
+        Ok(mut problem) if problem.status == status.as_u16() => {
+            problem.retry_after = problem.retry_after.or(retry_after);
             LoginServiceError::Problem(Box::new(problem))
         }
-        _ if matches!(status.as_u16(), 502..=504) => LoginServiceError::Unreachable {
+        _ if matches!(status.as_u16(), 408 | 429 | 500..=599) => LoginServiceError::Unreachable {
             what: format!("status {status} without a problem document"),
+            is_sent: true,
         },
         _ => LoginServiceError::Answer {
             what: format!("status {status} without a problem document"),

@@ -113,10 +113,12 @@ pub struct Problem {
     #[serde(rename = "type")]
     pub urn: String,
     /// See [`ProblemKind::title`].
+    #[serde(default)]
     pub title: String,
     /// The HTTP status code.
     pub status: u16,
     /// Found and expected, for people.
+    #[serde(default)]
     pub detail: String,
     /// Extension: tries left after wrong digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,48 +1,14 @@
 //! Where logins, enrolments and freezes can be, as a login service's program holds them.
 
+use std::fmt;
 use std::time::Duration;
 
 use warifu_consensus::block::Sealed;
 use warifu_consensus::party::Role;
 
+use super::open_login::OpenLogin;
 use super::pins::Pin;
-use crate::receipt::{Expected, VerifiedLogin};
-
-/// A login that was begun and has not ended. It moves into every call that may end it, so its
-/// nonce lets in at most once.
-#[derive(Debug)]
-pub struct OpenLogin {
-    pub(super) id: String,
-    pub(super) number: String,
-    pub(super) expires_in: Duration,
-    pub(super) expected: Expected,
-}
-
-impl OpenLogin {
-    /// The broker's name for it: 22 characters of base64url.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Two digits to show on the page.
-    #[must_use]
-    pub fn number(&self) -> &str {
-        &self.number
-    }
-
-    /// How long the customer has, from the begin.
-    #[must_use]
-    pub fn expires_in(&self) -> Duration {
-        self.expires_in
-    }
-
-    /// What the block will have to be.
-    #[must_use]
-    pub fn expected(&self) -> &Expected {
-        &self.expected
-    }
-}
+use crate::receipt::{Checked, VerifiedLogin};
 
 /// A login that the broker says is admitted and that verified: the customer may come in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,6 +22,8 @@ pub struct Admission {
     pub login: VerifiedLogin,
     /// The pinned key that verified it.
     pub account_key: [u8; 32],
+    /// What was looked at.
+    pub checked: Checked,
 }
 
 /// How a login ended.
@@ -86,7 +54,7 @@ pub enum Polled {
 }
 
 /// An enrolment that was opened.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OpenEnrolmentSession {
     /// The session: 43 characters of base64url.
     pub session: String,
@@ -94,6 +62,16 @@ pub struct OpenEnrolmentSession {
     pub ticket_uri: zeroize::Zeroizing<String>,
     /// How long the ticket lives.
     pub expires_in: Duration,
+}
+
+impl fmt::Debug for OpenEnrolmentSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenEnrolmentSession")
+            .field("session", &self.session)
+            .field("ticket_uri", &"<redacted>")
+            .field("expires_in", &self.expires_in)
+            .finish()
+    }
 }
 
 /// How an enrolment stands.

@@ -40,6 +40,7 @@ pub enum TokenError {
 }
 
 /// A bearer token (RFC 6750).
+#[derive(Clone)]
 pub struct Token(Zeroizing<String>);
 
 impl Token {

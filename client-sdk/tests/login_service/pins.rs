@@ -1,133 +1,236 @@
-//! Pins are written once, by whatever store.
+//! Pins are written once, by whatever store: the published contract on both implementations, and
+//! what only a file can suffer.
 
+use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Barrier;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use rusqlite::Connection;
+use warifu_client_sdk::login_service::pins::suite::{ContractViolation, run_contract};
 use warifu_client_sdk::login_service::{
-    FilePins, MemoryPins, Pin, PinError, PinStore, Token, TokenError,
+    MemoryPins, Pin, PinError, PinStore, SqlitePins, Token, TokenError,
 };
-use warifu_consensus::party::Sub;
+use warifu_consensus::encoding::Hash;
+use warifu_consensus::party::{Parties, Sub};
 
 fn pin(n: u8) -> Pin {
     Pin {
         account: Sub([n; 16]),
         account_key: [n; 32],
-    }
-}
-
-fn keeps_the_rules(pins: &impl PinStore) {
-    assert_eq!(pins.pinned("1001").unwrap(), None);
-    pins.pin("1001", pin(1)).unwrap();
-    pins.pin("1001", pin(1)).unwrap();
-    assert_eq!(pins.pinned("1001").unwrap(), Some(pin(1)));
-    assert_eq!(pins.of_account(pin(1).account).unwrap(), Some(pin(1)));
-    assert_eq!(pins.of_account(pin(2).account).unwrap(), None);
-    assert!(matches!(
-        pins.pin("1001", pin(2)),
-        Err(PinError::Pinned { .. })
-    ));
-    let same_account_other_key = Pin {
-        account_key: [9; 32],
-        ..pin(1)
-    };
-    assert!(matches!(
-        pins.pin("1001", same_account_other_key),
-        Err(PinError::Pinned { .. })
-    ));
-    for taken in [
-        pin(1),
-        same_account_other_key,
-        Pin {
-            account: Sub([7; 16]),
-            ..pin(1)
+        genesis: Hash([n; 32]),
+        parties: Parties {
+            device: [n; 32],
+            broker: [1; 32],
+            trust_operator: [2; 32],
         },
-    ] {
-        assert!(matches!(
-            pins.pin("1002", taken),
-            Err(PinError::Taken { .. })
-        ));
     }
-    assert!(matches!(
-        pins.pin("", pin(3)),
-        Err(PinError::Customer { found: 0 })
-    ));
-    assert!(pins.pin(&"x".repeat(257), pin(3)).is_err());
-    assert_eq!(pins.pinned("1001").unwrap(), Some(pin(1)));
-    assert_eq!(pins.pinned("1002").unwrap(), None);
 }
 
-#[test]
-fn in_memory() {
-    keeps_the_rules(&MemoryPins::default());
+/// Stores by name, each made once.
+fn by_name<S>(make: impl Fn() -> S) -> impl Fn(&'static str) -> Arc<S> {
+    let made = Mutex::new(HashMap::new());
+    move |name| {
+        let mut made = made.lock().unwrap();
+        Arc::clone(made.entry(name).or_insert_with(|| Arc::new(make())))
+    }
 }
 
-#[test]
-fn in_a_file() {
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_keeps_the_contract() {
+    let stores = by_name(MemoryPins::default);
+    run_contract(async |name| Ok(stores(name))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pins.json");
-    keeps_the_rules(&FilePins::new(&path));
-    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let again = FilePins::new(&path);
-    assert_eq!(again.pinned("1001").unwrap(), Some(pin(1)));
-    // A leftover of a crash, open to others, is not what the next pin is written into.
-    let leftover = dir.path().join("pins.json.new");
-    std::fs::write(&leftover, "half").unwrap();
-    std::fs::set_permissions(&leftover, std::fs::Permissions::from_mode(0o666)).unwrap();
-    again.pin("1002", pin(2)).unwrap();
-    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    run_contract(async |name| SqlitePins::open(dir.path().join(name)).await)
+        .await
+        .unwrap();
 }
 
-#[test]
-fn a_damaged_file_is_an_error_and_is_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pins.json");
-    let pins = FilePins::new(&path);
-    pins.pin("1001", pin(1)).unwrap();
-    let good = std::fs::read_to_string(&path).unwrap();
-    for damaged in [
-        String::new(),
-        good[..good.len() / 2].to_owned(),
-        good.replace("pins/1", "pins/2"),
-        good.replace("\"crv\"", "\"crw\""),
-        good.replace("\"kty\": \"OKP\"", "\"kty\": \"EC\""),
-        good.replace("\"x\": \"A", "\"x\": \"=A"),
-    ] {
-        assert_ne!(damaged, good);
-        std::fs::write(&path, &damaged).unwrap();
-        assert!(pins.pinned("1001").is_err(), "{damaged}");
-        if !damaged.contains("EC") && !damaged.contains("=A") {
-            assert!(pins.pin("1002", pin(2)).is_err());
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+/// What a database with a case-insensitive collation does.
+struct Caseless(MemoryPins);
+
+impl PinStore for Caseless {
+    async fn pin(&self, customer: &str, pin: &Pin) -> Result<(), PinError> {
+        self.0.pin(&customer.to_lowercase(), pin).await
+    }
+    async fn pinned(&self, customer: &str) -> Result<Option<Pin>, PinError> {
+        self.0.pinned(&customer.to_lowercase()).await
+    }
+    async fn of_account(&self, account: Sub) -> Result<Option<(String, Pin)>, PinError> {
+        self.0.of_account(account).await
+    }
+}
+
+/// What two statements without a transaction do.
+#[derive(Default)]
+struct Racing(Mutex<HashMap<String, Pin>>);
+
+impl PinStore for Racing {
+    async fn pin(&self, customer: &str, pin: &Pin) -> Result<(), PinError> {
+        let checked = MemoryPins::default();
+        let held = self.0.lock().unwrap().clone();
+        for (customer, pin) in held {
+            checked.pin(&customer, &pin).await?;
         }
+        checked.pin(customer, pin).await?;
+        tokio::task::yield_now().await;
+        self.0.lock().unwrap().insert(customer.to_owned(), *pin);
+        Ok(())
+    }
+    async fn pinned(&self, customer: &str) -> Result<Option<Pin>, PinError> {
+        Ok(self.0.lock().unwrap().get(customer).copied())
+    }
+    async fn of_account(&self, account: Sub) -> Result<Option<(String, Pin)>, PinError> {
+        let held = self.0.lock().unwrap();
+        let mut pins = held.iter();
+        let found = pins.find(|(_, pin)| pin.account == account);
+        Ok(found.map(|(customer, pin)| (customer.clone(), *pin)))
     }
 }
 
-#[test]
-fn of_many_writers_at_once_none_is_lost_and_one_wins_a_customer() {
+#[tokio::test]
+async fn the_suite_finds_stores_that_confuse_customers_or_race() {
+    let broken = |found: Result<(), ContractViolation>| match found {
+        Err(ContractViolation::Broken { rule, .. }) => rule,
+        other => panic!("{other:?}"),
+    };
+    let stores = by_name(|| Caseless(MemoryPins::default()));
+    let found = run_contract(async |name| Ok(stores(name))).await;
+    assert_eq!(broken(found), "customer ids are compared byte for byte");
+    let stores = by_name(Racing::default);
+    let found = run_contract(async |name| Ok(stores(name))).await;
+    assert!(broken(found).starts_with("of concurrent pins of one customer"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_file_is_private_and_takes_many_openers_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pins.json");
-    let barrier = Barrier::new(8);
-    let won: usize = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8_u8)
-            .map(|n| {
-                let (path, barrier) = (&path, &barrier);
-                scope.spawn(move || {
-                    let pins = FilePins::new(path);
-                    barrier.wait();
-                    pins.pin(&format!("own-{n}"), pin(n + 1)).unwrap();
-                    usize::from(pins.pin("shared", pin(n + 101)).is_ok())
-                })
+    let path = dir.path().join("pins.db");
+    let openers: Vec<_> = (1..=16)
+        .map(|n| {
+            let path = path.clone();
+            tokio::spawn(async move {
+                let pins = SqlitePins::open(path).await.unwrap();
+                pins.pin(&format!("customer-{n}"), &pin(n)).await.unwrap();
+                pins
             })
-            .collect();
-        threads.into_iter().map(|t| t.join().unwrap()).sum()
-    });
-    assert_eq!(won, 1);
-    let pins = FilePins::new(&path);
-    for n in 0..8 {
-        let own = pins.pinned(&format!("own-{n}")).unwrap();
-        assert_eq!(own, Some(pin(n + 1)));
+        })
+        .collect();
+    let mut open = Vec::new();
+    for opener in openers {
+        open.push(opener.await.unwrap());
+    }
+    for name in ["pins.db", "pins.db-wal"] {
+        let mode = std::fs::metadata(dir.path().join(name)).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    let last = open.last().unwrap();
+    assert_eq!(last.pinned("customer-3").await.unwrap(), Some(pin(3)));
+}
+
+#[tokio::test]
+async fn other_files_and_later_versions_are_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pins.db");
+    let pins = SqlitePins::open(&path).await.unwrap();
+    pins.pin("1001", &pin(1)).await.unwrap();
+    drop(pins);
+    let raw = Connection::open(&path).unwrap();
+    raw.pragma_update(None, "user_version", 2).unwrap();
+    assert!(matches!(
+        SqlitePins::open(&path).await,
+        Err(PinError::Version {
+            found: 2,
+            expected: 1,
+            ..
+        })
+    ));
+    raw.pragma_update(None, "user_version", 1).unwrap();
+    drop(raw);
+    let again = SqlitePins::open(&path).await.unwrap();
+    assert_eq!(again.pinned("1001").await.unwrap(), Some(pin(1)));
+
+    let other = dir.path().join("other.db");
+    let raw = Connection::open(&other).unwrap();
+    raw.execute_batch("CREATE TABLE pins (a)").unwrap();
+    drop(raw);
+    let text = dir.path().join("text");
+    std::fs::write(&text, "{\"warifu\":\"pins/1\",\"pins\":{}}".repeat(200)).unwrap();
+    for path in [other, text] {
+        let before = std::fs::read(&path).unwrap();
+        let opened = SqlitePins::open(&path).await;
+        assert!(
+            matches!(opened, Err(PinError::Damaged { .. })),
+            "{opened:?}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+    let missing = dir.path().join("no").join("pins.db");
+    let opened = SqlitePins::open(missing).await;
+    assert!(matches!(opened, Err(PinError::Store { .. })), "{opened:?}");
+}
+
+#[tokio::test]
+async fn the_file_itself_refuses_changes_and_wrong_lengths_and_reports_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pins.db");
+    let pins = SqlitePins::open(&path).await.unwrap();
+    pins.pin("1001", &pin(1)).await.unwrap();
+    let raw = Connection::open(&path).unwrap();
+    let key = "UPDATE pins SET account_key = zeroblob(32)";
+    assert!(raw.execute(key, []).is_err());
+    let short = "INSERT INTO pins VALUES ('x', x'00', x'00', x'00', x'00', x'00', x'00')";
+    assert!(raw.execute(short, []).is_err());
+    let mode: String = raw
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .unwrap();
+    assert_eq!(mode, "wal");
+    drop((pins, raw));
+    let mut bytes = std::fs::read(&path).unwrap();
+    for byte in bytes.iter_mut().skip(4096) {
+        *byte ^= 0x5a;
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let read = match SqlitePins::open(&path).await {
+        Ok(pins) => pins.pinned("1001").await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    assert!(matches!(read, Err(PinError::Damaged { .. })), "{read:?}");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn waiting_for_another_writer_does_not_block_the_runtime() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pins.db");
+    let pins = SqlitePins::open(&path).await.unwrap();
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let waiting = pins.clone();
+    let pinning = tokio::spawn(async move { waiting.pin("1001", &pin(1)).await });
+    // On the one thread of this runtime these would not run while SQLite waits.
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!pinning.is_finished());
+    raw.execute_batch("COMMIT").unwrap();
+    pinning.await.unwrap().unwrap();
+    assert_eq!(pins.pinned("1001").await.unwrap(), Some(pin(1)));
+}
+
+#[tokio::test]
+async fn a_dropped_pin_is_made_or_not_and_the_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let pins = SqlitePins::open(dir.path().join("pins.db")).await.unwrap();
+    for n in 1..=20 {
+        let customer = format!("customer-{n}");
+        let dropped = Duration::from_micros(u64::from(n) * 20);
+        drop(tokio::time::timeout(dropped, pins.pin(&customer, &pin(n))).await);
+        pins.pin(&customer, &pin(n)).await.unwrap();
+        assert_eq!(pins.pinned(&customer).await.unwrap(), Some(pin(n)));
     }
 }
 

@@ -22,7 +22,7 @@ fn login_service_pulls_in_neither_wire_nor_store_nor_server() {
     for name in names {
         let is_banned = name.starts_with("libp2p")
             || name.starts_with("axum")
-            || ["sled", "yamux", "warifu-node"].contains(&name);
+            || ["sled", "yamux", "warifu-node", "rusqlite", "libsqlite3-sys"].contains(&name);
         assert!(!is_banned, "{name}");
     }
 }

@@ -10,6 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use warifu_client_sdk::login_service::Pin;
 use warifu_consensus::agree::{
     Begin, Broker, Device, Event, Founding, Input, LoginId, Outcome, Output, Record, Refusal,
     TrustOperator, TrustOperatorOptions,
@@ -261,6 +262,11 @@ impl Trio {
 
     pub fn account_key(&self) -> [u8; 32] {
         *self.broker.base().account_key()
+    }
+
+    /// What a login service pins.
+    pub fn pin(&self, operators: &Operators) -> Pin {
+        Pin::of_genesis(&operators.ledger, &self.chain()[0]).unwrap()
     }
 
     pub fn broker(&self) -> &Broker {

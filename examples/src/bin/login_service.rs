@@ -1,71 +1,79 @@
-//! A login service: begins a login for a customer, shows the number, and lets in only whom its own
-//! look at the block admits (protocol rule 6).
-//!
-//! ```text
-//! login_service BROKER_URL TOKEN_FILE LEDGER_FILE PINS_FILE AUD CUSTOMER
-//! ```
-//! Exits with 0 only if the customer may come in. Check a first factor before `begin`: who can
-//! begin logins can ring a customer's device.
+//! `login_service BROKER_URL TOKEN_FILE LEDGER_FILE PINS_DB AUD enrol|login CUSTOMER`: enrols, or
+//! exits with 0 only if the customer may come in by this service's own look (protocol rule 6).
 
-use std::{env, error::Error, fs, path::Path, process::ExitCode};
+use std::{env, error::Error, fs, io, path::Path, process::ExitCode, time::Duration};
 
+use warifu_client_sdk::login_service::api::{Asked, Shown};
 use warifu_client_sdk::login_service::{
-    FilePins, LoginEnd, LoginService, Token,
-    api::{Asked, Shown},
+    Advice, EnrolmentEnd, LoginEnd, LoginService, SqlitePins, Token,
 };
+
+type Service = LoginService<SqlitePins>; // one for the whole program, shared in an `Arc`
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match log_in().await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("login_service: {error}");
-            ExitCode::from(2)
-        }
-    }
+    let done = run().await; // `LoginServiceError::advice`: retry, tell the customer, fix, page
+    let done = done.inspect_err(|error| eprintln!("login_service: {error}"));
+    ExitCode::from(done.map_or(2, |is_in| u8::from(!is_in)))
 }
 
-/// Whether the customer may come in.
-async fn log_in() -> Result<bool, Box<dyn Error>> {
+async fn run() -> Result<bool, Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [broker, token, ledger, pins, aud, customer] = arguments.as_slice() else {
-        return Err("expected BROKER_URL TOKEN_FILE LEDGER_FILE PINS_FILE AUD CUSTOMER".into());
+    let [broker, token, ledger, pins, aud, act, customer] = arguments.as_slice() else {
+        return Err("expected BROKER_URL TOKEN_FILE LEDGER_FILE PINS_DB AUD enrol|login CUSTOMER")?;
     };
     // What this service knows by itself. Nothing that the broker answers replaces any of it.
     let token = Token::from_file(Path::new(token))?;
     let ledger = toml::from_str(&fs::read_to_string(ledger)?)?;
-    let service = LoginService::new(broker, token, ledger, aud, FilePins::new(pins))?;
-    let pin = service.pin_of(customer)?;
+    let pins = SqlitePins::open(pins).await?;
+    let service = Service::new(broker.as_str(), token, ledger, aud, pins)?;
+    match act.as_str() {
+        "enrol" => enrol(&service, customer).await,
+        "login" => log_in(&service, customer).await,
+        other => Err(format!("found {other}, expected enrol or login"))?,
+    }
+}
 
-    let shown = Shown {
-        channel: "web".to_owned(),
-        address: "203.0.113.7".to_owned(), // the browser's, as this service's front end saw it
-        details: Vec::new(),               // what `Asked::Approve` would ask to be approved
-        reference: None,
-    };
+/// Identify the customer before: from here on the device is the customer.
+async fn enrol(service: &Service, customer: &str) -> Result<bool, Box<dyn Error>> {
+    let opened = service.enrol(Some(customer)).await?;
+    println!("ticket  {}", *opened.ticket_uri); // as a QR code, to this customer only
+    let (session, wait) = (opened.session.as_str(), Duration::from_secs(30));
+    let mut state = EnrolmentEnd::Waiting;
+    loop {
+        state = match state {
+            EnrolmentEnd::Waiting => service.enrolment(customer, session, wait).await?,
+            EnrolmentEnd::Digits => {
+                let mut digits = String::new(); // which the customer reads off the device
+                io::stdin().read_line(&mut digits)?;
+                match service.confirm(customer, session, digits.trim()).await {
+                    Err(error) if error.advice() == Advice::TellCustomer => {
+                        println!("again   {error}"); // the digits were wrong: what is left to do?
+                        EnrolmentEnd::Waiting
+                    }
+                    confirmed => confirmed?,
+                }
+            }
+            EnrolmentEnd::Pinned { .. } => return Ok(true),
+            EnrolmentEnd::Failed { reason } => return Err(reason.into()),
+        };
+    }
+}
+
+/// Check a first factor before: who can begin logins can ring a customer's device.
+async fn log_in(service: &Service, customer: &str) -> Result<bool, Box<dyn Error>> {
+    let pin = service.pin_of(customer).await?;
+    let shown = Shown::through("web", "203.0.113.7"); // the browser's, as your front end saw it
     let login = service.begin(pin, Asked::Login, shown).await?;
     println!("number  {}", login.number()); // onto the page; never to the device
-
-    // `wait` takes the login, so that its nonce lets in at most once, and answers `Admitted` only
-    // for a block that verified: pinned key, iss, aud, sub, this login's nonce, kind, exp.
-    match service.wait(login).await? {
+    let end = service.wait(login).await?; // `Admitted` only for a block that verified
+    match &end {
         LoginEnd::Admitted(admission) => {
-            let claims = admission.login.block.claims();
-            println!("height  {}", claims.height);
-            println!("hash    {}", admission.login.hash());
-            // To keep, as evidence: `verify` reads both years later, with no node.
-            println!("nonce   {}", claims.nonce);
-            println!("block   {}", admission.compact);
-            Ok(true)
+            println!("nonce   {}", admission.login.block.claims().nonce); // keep both: evidence,
+            println!("receipt {}", admission.receipt.to_json()); // which `verify` reads alone
         }
-        LoginEnd::Refused { by, reason } => {
-            println!("refused by the {by}: {reason}");
-            Ok(false)
-        }
-        LoginEnd::Expired => {
-            println!("expired: nobody approved in time");
-            Ok(false)
-        }
+        LoginEnd::Refused { by, reason } => println!("refused by the {by}: {reason}"),
+        LoginEnd::Expired => println!("expired: nobody approved in time"),
     }
+    Ok(matches!(end, LoginEnd::Admitted(_)))
 }

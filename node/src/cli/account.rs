@@ -72,8 +72,8 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
 }
 
 async fn show(args: Account, output: Output) -> Result<(), Failure> {
-    let service = args.connection.open()?;
-    let pin = args.whose.pin(&service)?;
+    let service = args.connection.open().await?;
+    let pin = args.whose.pin(&service).await?;
     let account = service.account(pin).await.map_err(failure)?;
     output.print(&account, || {
         format!(
@@ -84,8 +84,8 @@ async fn show(args: Account, output: Output) -> Result<(), Failure> {
 }
 
 async fn history(args: History, output: Output) -> Result<(), Failure> {
-    let service = args.of.connection.open()?;
-    let pin = args.of.whose.pin(&service)?;
+    let service = args.of.connection.open().await?;
+    let pin = args.of.whose.pin(&service).await?;
     let page = service
         .history(pin, args.before, Some(args.limit))
         .await
@@ -104,8 +104,8 @@ async fn history(args: History, output: Output) -> Result<(), Failure> {
 }
 
 async fn last_login(args: Account, output: Output) -> Result<(), Failure> {
-    let service = args.connection.open()?;
-    let pin = args.whose.pin(&service)?;
+    let service = args.connection.open().await?;
+    let pin = args.whose.pin(&service).await?;
     let login = service.last_login(pin).await.map_err(failure)?;
     let answer = json!({ "account": pin.account, "login": login.as_ref().map(entry_json) });
     output.print(&answer, || {
@@ -117,8 +117,8 @@ async fn last_login(args: Account, output: Output) -> Result<(), Failure> {
 }
 
 async fn freeze(args: Account, output: Output) -> Result<(), Failure> {
-    let service = args.connection.open()?;
-    let pin = args.whose.pin(&service)?;
+    let service = args.connection.open().await?;
+    let pin = args.whose.pin(&service).await?;
     let account = pin.account;
     match service.freeze(pin).await.map_err(failure)? {
         FreezeEnd::Frozen(sealed) => {
@@ -147,8 +147,8 @@ async fn freeze(args: Account, output: Output) -> Result<(), Failure> {
 }
 
 async fn unfreeze(args: Unfreeze, output: Output) -> Result<(), Failure> {
-    let service = args.of.connection.open()?;
-    let pin = args.of.whose.pin(&service)?;
+    let service = args.of.connection.open().await?;
+    let pin = args.of.whose.pin(&service).await?;
     let begin = service.unfreeze(pin, &args.reference, &args.channel, &args.address);
     login::follow(&service, begin, args.no_wait, output).await
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use warifu_client_sdk::login_service::api::{Jwk, MAX_WAIT_S};
 use warifu_client_sdk::login_service::problem::ProblemKind;
 use warifu_client_sdk::login_service::{
-    EnrolmentEnd, FilePins, LoginService, LoginServiceError, Pin,
+    EnrolmentEnd, LoginService, LoginServiceError, Pin, SqlitePins,
 };
 
 use super::block_on;
@@ -58,25 +58,21 @@ pub(super) struct Confirm {
 pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
         Command::Ticket(args) => {
-            let service = args.connection.open()?;
-            block_on(ticket(&service, &args, output))
+            block_on(async { ticket(&args.connection.open().await?, &args, output).await })
         }
-        Command::Confirm(args) => {
-            let service = args.connection.open()?;
-            block_on(async {
-                let confirmed = confirm(&service, &args, output);
-                let late =
-                    |_| Failure::new(Exit::Unreachable, "the session neither ended nor failed");
-                tokio::time::timeout(LONGEST, confirmed)
-                    .await
-                    .map_err(late)?
-            })
-        }
+        Command::Confirm(args) => block_on(async {
+            let service = args.connection.open().await?;
+            let confirmed = confirm(&service, &args, output);
+            let late = |_| Failure::new(Exit::Unreachable, "the session neither ended nor failed");
+            tokio::time::timeout(LONGEST, confirmed)
+                .await
+                .map_err(late)?
+        }),
     }
 }
 
 async fn ticket(
-    service: &LoginService<FilePins>,
+    service: &LoginService<SqlitePins>,
     args: &Ticket,
     output: Output,
 ) -> Result<(), Failure> {
@@ -116,7 +112,7 @@ async fn ticket(
 
 /// Waits for the device, and asks for its digits until they match or the session ends.
 async fn ask(
-    service: &LoginService<FilePins>,
+    service: &LoginService<SqlitePins>,
     customer: &str,
     session: &str,
     output: Output,
@@ -128,7 +124,6 @@ async fn ask(
                 let spinner = progress::spinner("waiting for the device", output.is_json());
                 let wait = Duration::from_secs(MAX_WAIT_S);
                 let looked = service.enrolment(customer, session, wait).await;
-                tokio::time::sleep(Duration::from_millis(200)).await;
                 spinner.finish_and_clear();
                 looked.map_err(failure)?
             }
@@ -178,7 +173,7 @@ fn read_digits(output: Output) -> Result<String, Failure> {
 }
 
 async fn confirm(
-    service: &LoginService<FilePins>,
+    service: &LoginService<SqlitePins>,
     args: &Confirm,
     output: Output,
 ) -> Result<(), Failure> {
@@ -202,10 +197,9 @@ async fn confirm(
                 return tell(customer, &pin, output);
             }
             EnrolmentEnd::Failed { reason } => return Err(failed(&reason)),
-            // A broker that answers at once must not make this a busy loop.
-            EnrolmentEnd::Waiting | EnrolmentEnd::Digits => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+            EnrolmentEnd::Waiting => {}
+            // The digits were taken, and what follows has not begun.
+            EnrolmentEnd::Digits => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }
 }

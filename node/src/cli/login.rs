@@ -82,15 +82,15 @@ fn detail(text: &str) -> Result<Detail, String> {
 }
 
 pub(super) fn run(args: Args, output: Output) -> Result<(), Failure> {
-    let service = args.connection.open()?;
-    let pin = args.whose.pin(&service)?;
-    let shown = Shown {
-        channel: args.channel,
-        address: args.address,
-        details: args.details,
-        reference: None,
-    };
     block_on(async {
+        let service = args.connection.open().await?;
+        let pin = args.whose.pin(&service).await?;
+        let shown = Shown {
+            channel: args.channel,
+            address: args.address,
+            details: args.details,
+            reference: None,
+        };
         let asked = service.begin_from(pin, args.kind.into(), shown, args.client_ip);
         follow(&service, asked, args.no_wait, output).await
     })

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use warifu_client_sdk::login_service::problem::ProblemKind;
 use warifu_client_sdk::login_service::{
-    Authorities, BrokerAddress, FilePins, LoginService, LoginServiceError, Pin, PinError, PinStore,
-    Token,
+    Authorities, BrokerAddress, LoginService, LoginServiceError, Pin, PinError, PinStore,
+    SqlitePins, Token,
 };
 use warifu_consensus::party::Sub;
 
@@ -29,7 +29,7 @@ pub(super) struct Connection {
     /// The ledger's keys: ledger.toml.
     #[arg(long, value_name = "FILE")]
     ledger: PathBuf,
-    /// This login service's pins, customer to account (JSON; made when missing).
+    /// This login service's pins, customer to account (SQLite; made when missing).
     #[arg(long, value_name = "FILE")]
     pins: PathBuf,
     /// This login service's own name, as its blocks say [default: the ledger's origin].
@@ -38,7 +38,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(&self) -> Result<LoginService<FilePins>, Failure> {
+    pub(super) async fn open(&self) -> Result<LoginService<SqlitePins>, Failure> {
         let configuration =
             |error: &dyn std::error::Error| Failure::from_error(Exit::Configuration, error);
         let token = Token::from_file(&self.token_file).map_err(|error| configuration(&error))?;
@@ -48,7 +48,10 @@ impl Connection {
         if let Some(ca) = &self.ca {
             broker = broker.trusting(Authorities::from_file(ca).map_err(failure)?);
         }
-        LoginService::new(broker, token, ledger, aud, FilePins::new(&self.pins)).map_err(failure)
+        let pins = SqlitePins::open(&self.pins)
+            .await
+            .map_err(|error| failure(error.into()))?;
+        LoginService::new(broker, token, ledger, aud, pins).map_err(failure)
     }
 }
 
@@ -66,17 +69,18 @@ pub(super) struct Whose {
 }
 
 impl Whose {
-    pub(super) fn pin<P: PinStore>(&self, service: &LoginService<P>) -> Result<Pin, Failure> {
+    pub(super) async fn pin<P: PinStore>(&self, service: &LoginService<P>) -> Result<Pin, Failure> {
         if let Some(customer) = &self.customer {
-            return service.pin_of(customer).map_err(failure);
+            return service.pin_of(customer).await.map_err(failure);
         }
         let missing = || Failure::new(Exit::Usage, "expected --customer or --account");
         let account = self.account.ok_or_else(missing)?;
         let pin = service
             .pins()
             .of_account(account)
+            .await
             .map_err(|error| failure(error.into()))?;
-        pin.ok_or_else(|| {
+        pin.map(|(_, pin)| pin).ok_or_else(|| {
             Failure::new(
                 Exit::Refused,
                 format!("account {account} is pinned to no customer"),
@@ -94,16 +98,18 @@ pub(super) fn failure(error: LoginServiceError) -> Failure {
             Exit::Unreachable
         }
         LoginServiceError::Problem(problem) => problem_exit(problem.kind()),
-        LoginServiceError::Answer { .. } => Exit::Input,
+        LoginServiceError::Answer { .. } | LoginServiceError::Newer { .. } => Exit::Input,
         LoginServiceError::Pin(error) => match error {
             PinError::Pinned { .. } | PinError::Taken { .. } => Exit::Refused,
             PinError::Customer { .. } => Exit::Input,
-            PinError::Io { .. } => Exit::Io,
-            PinError::Key { .. } | PinError::Damaged { .. } => Exit::Configuration,
+            PinError::Store { .. } => Exit::Io,
+            PinError::Damaged { .. } | PinError::Version { .. } => Exit::Configuration,
         },
         LoginServiceError::Setup { .. } | LoginServiceError::Entropy { .. } => Exit::Io,
         LoginServiceError::NotPinned { .. }
         | LoginServiceError::AlreadyPinned { .. }
+        | LoginServiceError::Foreign { .. }
+        | LoginServiceError::Spent
         | LoginServiceError::Verification(_)
         | LoginServiceError::Receipt
         | LoginServiceError::Sealed(_)

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 use warifu_client_sdk::login_service::api::Jwk;
-use warifu_client_sdk::login_service::{FilePins, Pin, PinStore};
+use warifu_client_sdk::login_service::{PinStore, SqlitePins};
 use warifu_client_sdk::receipt::{Expected, Moment, verify_login};
 use warifu_consensus::block::Kind;
 use warifu_consensus::encoding::parse_b64;
@@ -49,22 +49,16 @@ impl Shop {
         self.dir.path().join(name)
     }
 
-    fn pins(&self) -> FilePins {
-        FilePins::new(self.path("pins.json"))
+    async fn pins(&self) -> SqlitePins {
+        SqlitePins::open(self.path("pins.db")).await.unwrap()
     }
 
     /// A customer with an account.
-    fn customer(&self, name: &str) -> Sub {
+    async fn customer(&self, name: &str) -> Sub {
         let account = self.site.desk.found();
-        let account_key = self
-            .site
-            .desk
-            .with(|room| room.accounts[&account].account_key());
-        let pin = Pin {
-            account,
-            account_key,
-        };
-        self.pins().pin(name, pin).unwrap();
+        let desk = &self.site.desk;
+        let pin = desk.with(|room| room.accounts[&account].pin(&room.operators));
+        self.pins().await.pin(name, &pin).await.unwrap();
         account
     }
 
@@ -77,7 +71,7 @@ impl Shop {
             .arg("--ledger")
             .arg(self.path("ledger.toml"))
             .arg("--pins")
-            .arg(self.path("pins.json"))
+            .arg(self.path("pins.db"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -142,7 +136,7 @@ fn login_id(first: &Value) -> LoginId {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_gives_its_number_first_and_its_block_last() {
     let shop = Shop::open().await;
-    let account = shop.customer("1001");
+    let account = shop.customer("1001").await;
     let (first, child) = shop.begin(&["login", "--customer", "1001"]).await;
     assert_eq!(first["number"].as_str().unwrap().len(), 2);
     assert!(first["expires_in"].as_u64().unwrap() <= 90);
@@ -172,7 +166,7 @@ async fn a_login_gives_its_number_first_and_its_block_last() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denied_login_exits_with_1_and_an_unreachable_broker_with_4() {
     let shop = Shop::open().await;
-    let account = shop.customer("1001");
+    let account = shop.customer("1001").await;
     let text = account.to_string();
     let (_, child) = shop.begin(&["login", "--account", &text]).await;
     shop.site.desk.deny(account);
@@ -202,7 +196,7 @@ async fn wrong_pins_tokens_and_words_have_their_exit_codes() {
         "AAAAAAAAAAAAAAAAAAAAAA",
     ];
     assert_eq!(shop.run(&both).await.code, Some(2));
-    shop.customer("1001");
+    shop.customer("1001").await;
     let control = ["login", "--customer", "1001", "--channel", "a\u{202e}b"];
     assert_eq!(shop.run(&control).await.code, Some(5));
     std::fs::write(shop.path("token"), "warifu-token-of-somebody-else").unwrap();
@@ -241,13 +235,13 @@ async fn enrolment_by_scripts() {
         "{}",
         refused.stderr
     );
-    assert_eq!(shop.pins().pinned("1001").unwrap(), None);
+    assert_eq!(shop.pins().await.pinned("1001").await.unwrap(), None);
     let words = confirm(&digits);
     for _ in 0..2 {
         let done = shop.run(&words.each_ref().map(String::as_str)).await;
         assert_eq!(done.code, Some(0), "{}", done.stderr);
         assert_eq!(done.lines[0]["status"], "done");
-        let pin = shop.pins().pinned("1001").unwrap().unwrap();
+        let pin = shop.pins().await.pinned("1001").await.unwrap().unwrap();
         assert_eq!(done.lines[0]["account"], serde_json::json!(pin.account));
     }
     let second = shop.run(&["enrol", "ticket", "--customer", "1001"]).await;
@@ -257,7 +251,7 @@ async fn enrolment_by_scripts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_are_shown_frozen_and_unfrozen() {
     let shop = Shop::open().await;
-    let account = shop.customer("1001");
+    let account = shop.customer("1001").await;
     let of = |command: &'static str| ["account", command, "--customer", "1001"];
     let none = shop.run(&of("last-login")).await;
     assert_eq!(

@@ -14,7 +14,7 @@ use warifu_client_sdk::login_service::{
     EnrolmentEnd, FreezeEnd, LoginEnd, LoginService, LoginServiceError, MemoryPins, OpenLogin, Pin,
     PinError, PinStore, Polled, Token,
 };
-use warifu_client_sdk::receipt::{Moment, ReceiptError};
+use warifu_client_sdk::receipt::ReceiptError;
 use warifu_consensus::block::{Block, Kind, Proof, Sealed};
 use warifu_consensus::encoding::{parse_b64, text_b64};
 use warifu_consensus::party::{Ledger, Role, Sub};
@@ -45,11 +45,8 @@ fn shown() -> Shown {
 }
 
 fn pin_of(site: &Site, account: Sub) -> Pin {
-    let account_key = site.desk.with(|room| room.accounts[&account].account_key());
-    Pin {
-        account,
-        account_key,
-    }
+    let desk = &site.desk;
+    desk.with(|room| room.accounts[&account].pin(&room.operators))
 }
 
 fn id_of(login: &OpenLogin) -> LoginId {
@@ -88,12 +85,12 @@ async fn enrolled_pinned_and_logged_in() {
     };
     assert_eq!(problem.kind(), Some(ProblemKind::WrongDigits));
     assert_eq!(problem.tries_left, Some(2));
-    assert_eq!(bank.pins().pinned("1001").unwrap(), None);
+    assert_eq!(bank.pins().pinned("1001").await.unwrap(), None);
     let done = bank.confirm("1001", session, &digits.to_string()).await;
     let EnrolmentEnd::Pinned { pin, .. } = done.unwrap() else {
         panic!("not pinned");
     };
-    assert_eq!(bank.pin_of("1001").unwrap(), pin);
+    assert_eq!(bank.pin_of("1001").await.unwrap(), pin);
 
     let login = bank.begin(pin, Asked::Login, shown()).await.unwrap();
     let id = id_of(&login);
@@ -109,22 +106,13 @@ async fn enrolled_pinned_and_logged_in() {
         panic!("not admitted");
     };
     assert_eq!(admission.account_key, pin.account_key);
-    let again = bank.verify(
-        "1001",
-        &admission.compact,
-        &nonce,
-        Kind::Login,
-        Moment::Evidence,
-    );
-    assert_eq!(again.unwrap(), admission.login);
+    let receipt = admission.receipt.to_json();
+    let again = bank.verify("1001", &receipt, &nonce, Kind::Login).await;
+    let again = again.unwrap();
+    assert_eq!(again.login, admission.login);
+    assert_eq!(again.checked.votes, Role::ALL);
     assert!(matches!(
-        bank.verify(
-            "1002",
-            &admission.compact,
-            &nonce,
-            Kind::Login,
-            Moment::Evidence
-        ),
+        bank.verify("1002", &receipt, &nonce, Kind::Login).await,
         Err(LoginServiceError::NotPinned { .. })
     ));
 }
@@ -345,7 +333,7 @@ async fn a_genesis_of_another_ledger_session_or_customer_is_not_pinned() {
         look("1001", other_session).await,
         Err(LoginServiceError::Answer { .. })
     ));
-    assert_eq!(bank.pins().pinned("1001").unwrap(), None);
+    assert_eq!(bank.pins().pinned("1001").await.unwrap(), None);
     for _ in 0..2 {
         let pinned = look("1001", session.clone()).await.unwrap();
         assert!(matches!(pinned, EnrolmentEnd::Pinned { .. }));
@@ -366,7 +354,7 @@ async fn a_genesis_of_another_ledger_session_or_customer_is_not_pinned() {
         bank.enrolment("1001", &session, Duration::ZERO).await,
         Err(LoginServiceError::Genesis(_))
     ));
-    assert_eq!(bank.pins().pinned("1001").unwrap(), None);
+    assert_eq!(bank.pins().pinned("1001").await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -388,10 +376,7 @@ async fn a_receipt_of_another_block_is_noticed() {
             get(move || async move { axum::Json(given.lock().unwrap().clone()) }),
         );
     let bank = service_at(&fake(router).await, operators.ledger.clone());
-    let pin = Pin {
-        account: trio.sub(),
-        account_key: trio.account_key(),
-    };
+    let pin = trio.pin(&operators);
     let earlier = trio.admit(
         &mut operators,
         Kind::Login,
@@ -443,12 +428,9 @@ async fn only_reading_is_repeated_and_answers_are_bounded() {
             "/v1/accounts/{account}/last-login",
             get(|| async { axum::response::Redirect::temporary("http://127.0.0.1:9/") }),
         );
-    let operators = Operators::new(70, NOW);
+    let mut operators = Operators::new(70, NOW);
+    let pin = operators.found().pin(&operators);
     let bank = service_at(&fake(router).await, operators.ledger);
-    let pin = Pin {
-        account: Sub([1; 16]),
-        account_key: [1; 32],
-    };
     assert!(matches!(
         bank.account(pin).await,
         Err(LoginServiceError::Unreachable { .. })

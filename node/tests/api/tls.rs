@@ -72,11 +72,8 @@ impl Secure {
 
     fn pin(&self) -> Pin {
         let account = self.site.desk.found();
-        let key = |room: &mut super::desk::Room| room.accounts[&account].account_key();
-        Pin {
-            account,
-            account_key: self.site.desk.with(key),
-        }
+        let desk = &self.site.desk;
+        desk.with(|room| room.accounts[&account].pin(&room.operators))
     }
 
     /// The certificate that a new connection is shown, and its connection.
@@ -139,7 +136,7 @@ async fn strangers_expired_ones_and_others_names_are_not_believed() {
                 .begin(pin, Asked::Login, Shown::from(body("web")))
                 .await
             {
-                Err(LoginServiceError::Unreachable { what }) => what,
+                Err(LoginServiceError::Unreachable { what, .. }) => what,
                 other => panic!("{other:?}"),
             }
         }

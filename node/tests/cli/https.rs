@@ -11,8 +11,9 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
-use warifu_client_sdk::login_service::{FilePins, Pin, PinStore};
-use warifu_consensus::party::Sub;
+use warifu_client_sdk::login_service::{Pin, PinStore, SqlitePins};
+use warifu_consensus::encoding::Hash;
+use warifu_consensus::party::{Parties, Sub};
 use warifu_node::secrets::{Scope, read_token, token_hash};
 
 use super::{fails, run, succeeds, warifu};
@@ -74,12 +75,22 @@ impl Running {
 
     /// `warifu account show` of an account that the broker doesn't know.
     fn ask(&self, ca: Option<&str>) -> std::process::Output {
-        let pins = self.path("pins.json");
+        let pins = self.path("pins.db");
         let pin = Pin {
             account: Sub([9; 16]),
             account_key: [9; 32],
+            genesis: Hash([9; 32]),
+            parties: Parties {
+                device: [9; 32],
+                broker: [9; 32],
+                trust_operator: [9; 32],
+            },
         };
-        FilePins::new(&pins).pin("1001", pin).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let pins = SqlitePins::open(&pins).await.unwrap();
+            pins.pin("1001", &pin).await.unwrap();
+        });
         let (token, ledger) = (
             self.path("b/login-service.token"),
             self.path("b/ledger.toml"),

@@ -212,7 +212,7 @@ impl Testnet {
             .join("login-service.token")
             .display()
             .to_string();
-        let pins = self.dir.join("pins.json").display().to_string();
+        let pins = self.dir.join("pins.db").display().to_string();
         [
             "--broker",
             &self.http,
