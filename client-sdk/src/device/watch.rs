@@ -18,7 +18,7 @@ use super::PendingView;
 use crate::runtime::{KeeperError, Watch};
 
 /// Events that a slow reader may fall behind.
-const BACKLOG: usize = 256;
+const BACKLOG: usize = 64;
 
 /// What happens on a device.
 #[derive(Debug, Clone)]

@@ -23,6 +23,7 @@ use warifu_consensus::{
     agree::Record,
     party::{Ledger, Role, Sub},
     signature::IdentityKey,
+    vote::{Statement, Verb, Vote},
     wire::{Agree, Message},
 };
 
@@ -103,6 +104,8 @@ pub struct Operator<M: Machine> {
     pub lines: Arc<OperatorLines>,
     /// Strangers that spoke in their session, at most as many as hold a line.
     heard: Mutex<HashSet<[u8; 32]>>,
+    /// Devices whose first question in their session was answered without their account.
+    greeted: Mutex<HashSet<[u8; 32]>>,
     handle: Handle,
     signing: Signing,
 }
@@ -193,6 +196,7 @@ impl<M: Machine> Operator<M> {
             directory,
             lines,
             heard: Mutex::default(),
+            greeted: Mutex::default(),
             handle,
             signing: Signing(Mutex::new(Some(signing))),
         })
@@ -238,7 +242,7 @@ impl<M: Machine> Operator<M> {
             identity: wire_identity,
             listen,
             admission: Arc::clone(&self.directory) as _,
-            limits: Limits::default(),
+            limits: Limits::of_operator(),
         })
         .await?;
         let other = self.directory.other();
@@ -293,7 +297,11 @@ impl<M: Machine> Operator<M> {
             }
         } else if let Some(sub) = self.directory.account_of(&peer) {
             tracing::debug!(account = %sub, "device line up");
-            self.accounts.line_up(sub, Role::Device, session.0);
+            lock(&self.greeted).remove(&peer);
+            // Nothing is loaded for a device that only comes back.
+            if self.accounts.is_loaded(&sub) {
+                self.accounts.line_up(sub, Role::Device, session.0);
+            }
         } else {
             enrolments.up(peer);
         }
@@ -310,6 +318,7 @@ impl<M: Machine> Operator<M> {
             }
         } else if let Some(sub) = self.directory.account_of(&peer) {
             tracing::debug!(account = %sub, reason, "device line down");
+            lock(&self.greeted).remove(&peer);
             self.accounts.line_down(sub, Role::Device);
         }
     }
@@ -347,7 +356,9 @@ impl<M: Machine> Operator<M> {
             Message::Enrol(message) => enrolments.message(peer, *message),
             Message::Agree { sub, agree } => match self.directory.role_about(&sub, &peer) {
                 Some(from) if self.directory.has(&sub) => {
-                    self.accounts.deliver(sub, from, session, *agree);
+                    if from != Role::Device || !self.greet(sub, peer, &agree) {
+                        self.accounts.deliver(sub, from, session, *agree);
+                    }
                 }
                 Some(from) if enrolments.may_found(&sub) => {
                     enrolments.defer(sub, from, session, *agree);
@@ -361,6 +372,47 @@ impl<M: Machine> Operator<M> {
                 }
             },
         }
+    }
+
+    /// Every device says its head when it comes (protocol rule 8). To one that is not behind, the
+    /// broker answers without its account: after a restart all devices come back within seconds,
+    /// and none of their accounts need be read, folded and compared. Once a session; whoever asks
+    /// again is answered by the account.
+    fn greet(&self, sub: Sub, peer: [u8; 32], agree: &Agree) -> bool {
+        let Agree::HeadIs {
+            head: Some(head),
+            ask: true,
+            notice: false,
+            ..
+        } = agree
+        else {
+            return false;
+        };
+        if self.role != Role::Broker
+            || self.accounts.is_loaded(&sub)
+            || !matches!(self.keeper.head(&sub), Ok(Some(own)) if own == head.hash)
+            || !lock(&self.greeted).insert(peer)
+        {
+            return false;
+        }
+        let said = Statement {
+            verb: Verb::Head,
+            role: self.role,
+            sub,
+            hash: head.hash,
+        };
+        let agree = Agree::HeadIs {
+            head: Some(*head),
+            vote: Some(Vote::sign(&self.key, &said)),
+            ask: false,
+            notice: false,
+        };
+        let agree = Box::new(agree);
+        match (Message::Agree { sub, agree }).to_frame() {
+            Ok(frame) => self.lines.send_to(peer, frame),
+            Err(error) => tracing::error!(account = %sub, %error, "not greeted"),
+        }
+        true
     }
 
     /// The other operator asks about an account that has no records here. The trust operator's
