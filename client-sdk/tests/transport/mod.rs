@@ -1,8 +1,10 @@
 //! The transport over loopback: honest pairs here, hostile peers in `hostile`.
 
+mod away;
 mod hostile;
 mod pair;
 mod raw;
+mod yamux;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -145,6 +147,7 @@ fn quick() -> Limits {
     Limits {
         redial_first: Duration::from_millis(20),
         redial_longest: Duration::from_millis(400),
+        redial_spread: Duration::ZERO,
         ..Limits::default()
     }
 }
