@@ -5,6 +5,7 @@
 
 mod card;
 pub(crate) mod file;
+mod push;
 
 use std::{
     net::SocketAddr,
@@ -20,9 +21,13 @@ use warifu_consensus::{
 };
 
 pub use card::{Card, read_ledger, render_ledger};
+pub use push::{PushConfig, PushTable, PushUrl};
 pub use file::{BrokerTable, DeviceTable, File, LedgerTable, NodeTable, TrustOperatorTable};
 
-use crate::secrets::{IdentitySeed, SecretError};
+use crate::{
+    output::Lang,
+    secrets::{IdentitySeed, SecretError},
+};
 
 /// The configuration's file name in a node's directory.
 pub const FILE_NAME: &str = "warifu.toml";
@@ -109,6 +114,8 @@ pub struct BrokerConfig {
     pub proposal_lifetime_s: u64,
     /// How long an enrolment ticket is good in seconds, 1 to 600.
     pub ticket_lifetime_s: u64,
+    /// The push service that wakes phones; `None` for nobody.
+    pub push: Option<PushConfig>,
 }
 
 /// What a trust operator has.
@@ -127,6 +134,8 @@ pub struct TrustOperatorConfig {
 pub struct DeviceConfig {
     /// The Unix socket of the control channel.
     pub control: PathBuf,
+    /// In what language it asks on a terminal; `None` for the locale's.
+    pub language: Option<Lang>,
 }
 
 /// Why a configuration is not used.
@@ -527,6 +536,7 @@ impl Check<'_> {
                 table.ticket_lifetime_s,
                 MAX_TICKET_S,
             )?,
+            push: table.push.map(|push| push.check(self)).transpose()?,
         })
     }
 
@@ -549,7 +559,16 @@ impl Check<'_> {
             let expected = format!("a path of at most {MAX_SOCKET_PATH} bytes");
             return Err(self.field("device.control", format!("{found} bytes long"), expected));
         }
-        Ok(DeviceConfig { control })
+        let language = match table.language.as_str() {
+            "locale" => None,
+            "ja" => Some(Lang::Ja),
+            "en" => Some(Lang::En),
+            found => {
+                let found = format!("{found:?}");
+                return Err(self.field("device.language", found, "locale, ja or en"));
+            }
+        };
+        Ok(DeviceConfig { control, language })
     }
 }
 

@@ -12,3 +12,4 @@ pub mod roles;
 pub mod run;
 pub mod secrets;
 pub mod store;
+mod words;

@@ -131,6 +131,7 @@ fn broker(args: BrokerArgs, output: Output) -> Result<(), Failure> {
         tokens: file::tokens(),
         proposal_lifetime_s: file::proposal_lifetime_s(),
         ticket_lifetime_s: file::ticket_lifetime_s(),
+        push: None,
     });
     broker.announce = announce.unwrap_or_else(|| listen.clone().unwrap_or_default());
     broker.http = http.unwrap_or(broker.http);
@@ -217,6 +218,7 @@ fn device(args: DeviceArgs, output: Output) -> Result<(), Failure> {
         trust_operator: None,
         device: Some(device.unwrap_or_else(|| DeviceTable {
             control: file::control(),
+            language: file::language(),
         })),
     };
     let config = Config::check(place.dir, file.clone()).map_err(configuration)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::ConfigError;
+use super::{ConfigError, push::{self, PushTable}};
 
 /// `warifu.toml` as it stands in the file; nothing is checked but its form.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -84,6 +84,8 @@ pub struct BrokerTable {
     /// Seconds a ticket is good.
     #[serde(default = "ticket_lifetime_s")]
     pub ticket_lifetime_s: u64,
+    /// The push service.
+    pub push: Option<PushTable>,
 }
 
 /// `[trust_operator]`.
@@ -107,6 +109,9 @@ pub struct DeviceTable {
     /// The control channel's socket.
     #[serde(default = "control")]
     pub control: PathBuf,
+    /// `locale`, `ja` or `en`.
+    #[serde(default = "language")]
+    pub language: String,
 }
 
 fn data() -> PathBuf {
@@ -149,6 +154,11 @@ pub(crate) fn unfreeze_delay_s() -> u64 {
 /// Default of `device.control`.
 pub(crate) fn control() -> PathBuf {
     "control.sock".into()
+}
+
+/// Default of `device.language`.
+pub(crate) fn language() -> String {
+    "locale".into()
 }
 
 impl NodeTable {
@@ -196,6 +206,11 @@ impl File {
                 "Unix socket by which `warifu device` talks to the running device (default control.sock).",
                 "control",
                 path(&table.control),
+            );
+            out.field(
+                "In what language it asks on a terminal: locale, ja or en (default locale: as LANG says).",
+                "language",
+                text(&table.language),
             );
         }
         out.0
@@ -306,6 +321,7 @@ impl BrokerTable {
             "ticket_lifetime_s",
             self.ticket_lifetime_s.to_string(),
         );
+        push::render(self.push.as_ref(), out);
     }
 }
 
@@ -333,22 +349,23 @@ impl TrustOperatorTable {
     }
 }
 
-struct Writer(String);
+/// The file's text as it grows.
+pub(super) struct Writer(String);
 
 impl Writer {
     fn push(&mut self, parts: &[&str]) {
         self.0.extend(parts.iter().copied());
     }
 
-    fn heading(&mut self, comment: &str) {
+    pub(super) fn heading(&mut self, comment: &str) {
         self.push(&["# ", comment, "\n"]);
     }
 
-    fn table(&mut self, name: &str, comment: &str) {
+    pub(super) fn table(&mut self, name: &str, comment: &str) {
         self.push(&["\n# ", comment, "\n[", name, "]\n"]);
     }
 
-    fn field(&mut self, comment: &str, name: &str, value: String) {
+    pub(super) fn field(&mut self, comment: &str, name: &str, value: String) {
         self.push(&["# ", comment, "\n", name, " = ", &value, "\n"]);
     }
 }
@@ -358,7 +375,7 @@ pub(super) fn text(value: &str) -> String {
     toml::Value::String(value.to_owned()).to_string()
 }
 
-fn path(path: &Path) -> String {
+pub(super) fn path(path: &Path) -> String {
     text(&path.to_string_lossy())
 }
 

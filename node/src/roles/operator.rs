@@ -4,7 +4,7 @@
 use std::{
     collections::HashSet,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use tokio::{
@@ -58,6 +58,9 @@ pub enum OperatorError {
     /// The operating system gives no threads.
     #[error("cannot start the signing threads: {0}")]
     Threads(std::io::Error),
+    /// The push service.
+    #[error(transparent)]
+    Push(#[from] super::broker::PushError),
 }
 
 /// What an operator needs to start.
@@ -84,6 +87,9 @@ pub struct OperatorOptions<'a> {
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
+/// Told of each account whose device's line is gone.
+pub(super) type DeviceDown = Box<dyn Fn(&Sub) + Send + Sync>;
+
 /// An operator's open things.
 pub struct Operator<M: Machine> {
     /// Its role.
@@ -106,6 +112,7 @@ pub struct Operator<M: Machine> {
     heard: Mutex<HashSet<[u8; 32]>>,
     /// Devices whose first question in their session was answered without their account.
     greeted: Mutex<HashSet<[u8; 32]>>,
+    device_down: OnceLock<DeviceDown>,
     handle: Handle,
     signing: Signing,
 }
@@ -197,6 +204,7 @@ impl<M: Machine> Operator<M> {
             lines,
             heard: Mutex::default(),
             greeted: Mutex::default(),
+            device_down: OnceLock::new(),
             handle,
             signing: Signing(Mutex::new(Some(signing))),
         })
@@ -222,6 +230,13 @@ impl<M: Machine> Operator<M> {
     #[must_use]
     pub fn signing(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Sets who is told when a device's line is gone, once.
+    pub(super) fn on_device_down(&self, told: DeviceDown) {
+        if self.device_down.set(told).is_err() {
+            tracing::error!("a second listener to devices' lines was offered and not taken");
+        }
     }
 
     /// Enters every account of the store in the directory; `each` sees an account's records.
@@ -336,6 +351,9 @@ impl<M: Machine> Operator<M> {
             tracing::debug!(account = %sub, reason, "device line down");
             lock(&self.greeted).remove(&peer);
             self.accounts.line_down(sub, Role::Device);
+            if let Some(told) = self.device_down.get() {
+                told(&sub);
+            }
         }
     }
 

@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Device, unexpected, words};
+use super::{Device, unexpected};
 use crate::{
     control::{Answer, EnrolState, EnrolView, MAX_REQUEST, Request},
     output::{Exit, Failure, Style, large},
+    words,
 };
 
 /// How often the running device is asked how far it is.
