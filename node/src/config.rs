@@ -21,8 +21,8 @@ use warifu_consensus::{
 };
 
 pub use card::{Card, read_ledger, render_ledger};
-pub use push::{PushConfig, PushTable, PushUrl};
 pub use file::{BrokerTable, DeviceTable, File, LedgerTable, NodeTable, TrustOperatorTable};
+pub use push::{PushConfig, PushTable, PushUrl};
 
 use crate::{
     output::Lang,

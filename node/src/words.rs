@@ -74,10 +74,7 @@ pub(crate) const UNCLEAR: Both = (
 
 pub(crate) const SENDING: Both = ("送信しています…", "Sending…");
 
-pub(crate) const WITHDRAWN: Both = (
-    "この確認は終了しました。",
-    "This is not asked any more.",
-);
+pub(crate) const WITHDRAWN: Both = ("この確認は終了しました。", "This is not asked any more.");
 
 pub(crate) const ELSEWHERE: Both = (
     "この確認には別の操作で回答済みです。",

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{ConfigError, push::{self, PushTable}};
+use super::{
+    ConfigError,
+    push::{self, PushTable},
+};
 
 /// `warifu.toml` as it stands in the file; nothing is checked but its form.
 #[derive(Clone, Debug, Deserialize, PartialEq)]

@@ -64,9 +64,8 @@ impl PushUrl {
         let is_loopback =
             host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let is_private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback);
-        let is_bare = url.username().is_empty()
-            && url.password().is_none()
-            && url.fragment().is_none();
+        let is_bare =
+            url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         (is_private && is_bare).then_some(PushUrl(url))
     }
 
@@ -93,7 +92,8 @@ impl PushTable {
     pub(super) fn check(self, check: &Check<'_>) -> Result<PushConfig, ConfigError> {
         let url = PushUrl::parse(&self.url).ok_or_else(|| {
             let found = "another address (not shown, it may hold a secret)";
-            let expected = "https://…, or http:// and a loopback address, without user and fragment";
+            let expected =
+                "https://…, or http:// and a loopback address, without user and fragment";
             check.field("broker.push.url", found, expected)
         })?;
         if !(1..=MAX_TIMEOUT_S).contains(&self.timeout_s) {
@@ -169,6 +169,9 @@ mod tests {
             assert!(PushUrl::parse(bad).is_none(), "{bad}");
         }
         let url = PushUrl::parse("https://push.example/warifu?key=s3cret").unwrap();
-        assert_eq!(format!("{url} {url:?}"), "https://push.example PushUrl(https://push.example)");
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "https://push.example PushUrl(https://push.example)"
+        );
     }
 }

@@ -9,7 +9,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::broadcast::error::RecvError;
 use warifu_client_sdk::{
-    device::{self, Decision, Device, DeviceError, DeviceEvent, DeviceOptions, EnrolStage, Enrolling},
+    device::{
+        self, Decision, Device, DeviceError, DeviceEvent, DeviceOptions, EnrolStage, Enrolling,
+    },
     transport::Limits,
 };
 use warifu_consensus::{

@@ -152,7 +152,7 @@ async fn start_broker(dir: &TempDir, ledger: &Ledger, other: &[Multiaddr]) -> Br
         trust_operator_announce: other.to_vec(),
         proposal_lifetime_s: 30,
         ticket_lifetime_s: 600,
-                push: None,
+        push: None,
     };
     Broker::start(options, settings).await.unwrap()
 }

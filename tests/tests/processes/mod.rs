@@ -1,5 +1,9 @@
 //! Real processes: what three nodes promise survives SIGKILL.
 
+mod outage;
+mod push;
+mod terminal;
+
 use std::{
     collections::BTreeMap,
     sync::{

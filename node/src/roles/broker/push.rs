@@ -179,7 +179,9 @@ fn end(open: Open) {
 impl Shared {
     fn wake(self: &Arc<Self>, sub: Sub, exp: u64) -> AbortHandle {
         let shared = Arc::clone(self);
-        let waking = self.runtime.spawn(async move { shared.until_taken(sub, exp).await });
+        let waking = self
+            .runtime
+            .spawn(async move { shared.until_taken(sub, exp).await });
         waking.abort_handle()
     }
 

@@ -37,7 +37,12 @@ impl Input {
         if !stdin.is_terminal() {
             return None;
         }
-        match AsyncFd::with_interest(stdin, Interest::READABLE) {
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for descriptors that may be closed; standard input is not"
+        )]
+        let watched = AsyncFd::with_interest(stdin, Interest::READABLE);
+        match watched {
             Ok(stdin) => Some(Self { stdin }),
             Err(error) => {
                 tracing::warn!(%error, "the terminal can't be read");
@@ -93,7 +98,5 @@ fn read_now(stdin: &Stdin) -> io::Result<Typed> {
     if line.is_empty() {
         return Ok(Typed::End);
     }
-    Ok(Typed::Line(
-        String::from_utf8_lossy(line).trim().to_owned(),
-    ))
+    Ok(Typed::Line(String::from_utf8_lossy(line).trim().to_owned()))
 }
