@@ -5,6 +5,7 @@
 
 mod card;
 pub(crate) mod file;
+mod limits;
 mod push;
 
 use std::{
@@ -22,9 +23,11 @@ use warifu_consensus::{
 
 pub use card::{Card, read_ledger, render_ledger};
 pub use file::{BrokerTable, DeviceTable, File, LedgerTable, NodeTable, TrustOperatorTable};
+pub use limits::LimitsTable;
 pub use push::{PushConfig, PushTable, PushUrl};
 
 use crate::{
+    api::Limits,
     output::Lang,
     secrets::{IdentitySeed, SecretError},
 };
@@ -106,8 +109,10 @@ pub struct BrokerConfig {
     pub trust_operator_addresses: Vec<Multiaddr>,
     /// Where devices and the trust operator reach this node; written into tickets.
     pub announce: Vec<Multiaddr>,
-    /// Where the HTTP side listens: loopback.
+    /// Where the HTTP side listens: loopback, or anywhere with `tls`.
     pub http: SocketAddr,
+    /// The certificate chain and its key, PEM.
+    pub tls: Option<TlsFiles>,
     /// The file of the login services' hashed tokens.
     pub tokens: PathBuf,
     /// `exp` − `iat` of a proposal in seconds, 1 to 180.
@@ -116,6 +121,17 @@ pub struct BrokerConfig {
     pub ticket_lifetime_s: u64,
     /// The push service that wakes phones; `None` for nobody.
     pub push: Option<PushConfig>,
+    /// How much callers may ask for.
+    pub limits: Limits,
+}
+
+/// A certificate chain with its key, PEM, both read again when they change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsFiles {
+    /// The chain, own certificate first.
+    pub certificate: PathBuf,
+    /// The key, mode 0600.
+    pub private_key: PathBuf,
 }
 
 /// What a trust operator has.
@@ -515,9 +531,24 @@ impl Check<'_> {
             let expected = "an address and port such as 127.0.0.1:7201";
             self.field("broker.http", format!("{:?}", table.http), expected)
         })?;
-        if !http.ip().is_loopback() {
+        let tls = match (&table.certificate, &table.private_key) {
+            (Some(certificate), Some(private_key)) => Some(TlsFiles {
+                certificate: self.dir.join(certificate),
+                private_key: self.dir.join(private_key),
+            }),
+            (None, None) => None,
+            (Some(_), None) => {
+                let expected = "the key's file: broker.certificate is there";
+                return Err(self.field("broker.private_key", "missing", expected));
+            }
+            (None, Some(_)) => {
+                let expected = "the certificate's file: broker.private_key is there";
+                return Err(self.field("broker.certificate", "missing", expected));
+            }
+        };
+        if !http.ip().is_loopback() && tls.is_none() {
             let expected =
-                "a loopback address: put a TLS proxy on this machine before it to serve others";
+                "a loopback address, or broker.certificate and broker.private_key for TLS";
             return Err(self.field("broker.http", http.to_string(), expected));
         }
         let addresses = &table.trust_operator_addresses;
@@ -525,6 +556,7 @@ impl Check<'_> {
             trust_operator_addresses: self.dialled("broker.trust_operator_addresses", addresses)?,
             announce: self.dialled("broker.announce", &table.announce)?,
             http,
+            tls,
             tokens: self.dir.join(&table.tokens),
             proposal_lifetime_s: self.seconds(
                 "broker.proposal_lifetime_s",
@@ -537,6 +569,7 @@ impl Check<'_> {
                 MAX_TICKET_S,
             )?,
             push: table.push.map(|push| push.check(self)).transpose()?,
+            limits: self.limits(&table.limits)?,
         })
     }
 

@@ -3,13 +3,16 @@
 use std::{future::Future, io::IsTerminal, net::SocketAddr, sync::Arc};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 use warifu_client_sdk::{runtime::Clock, transport::Multiaddr};
 use warifu_consensus::{agree::TrustOperatorOptions, party::Role};
 
 use crate::{
-    api, clock,
-    config::{BrokerConfig, Config, ConfigError, PushConfig, RoleConfig, TrustOperatorConfig},
+    api::{self, Follow, Live},
+    clock,
+    config::{
+        BrokerConfig, Config, ConfigError, PushConfig, RoleConfig, TlsFiles, TrustOperatorConfig,
+    },
     control::ControlError,
     observe::{Listener, Recorder, RecorderError},
     output,
@@ -51,6 +54,12 @@ pub enum RunError {
     /// What the node does can't be counted.
     #[error(transparent)]
     Recorder(#[from] RecorderError),
+    /// The HTTP side's certificate or its key.
+    #[error(transparent)]
+    Certificate(#[from] api::TlsError),
+    /// TLS can't be set up.
+    #[error("no TLS: {0}")]
+    Tls(rustls::Error),
     /// The HTTP side stopped.
     #[error(transparent)]
     Serve(#[from] api::ServeError),
@@ -165,7 +174,7 @@ async fn run_broker(
     own: BrokerConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
-    let tokens = Tokens::read(&own.tokens)?;
+    let door = Door::open(&own)?;
     let listener = TcpListener::bind(own.http)
         .await
         .map_err(|source| RunError::Listen {
@@ -196,17 +205,19 @@ async fn run_broker(
     ready(
         Role::Broker,
         &[
-            ("http", &format!("http://{http}")),
+            ("http", &format!("{}://{http}", door.scheme())),
             ("listen", &broker.listeners().join(",")),
         ],
         watching.as_ref(),
     )?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let router = api::router(Arc::new(broker.clone()), tokens);
-    let mut serving = tokio::spawn(api::serve(listener, router, async move {
+    let router = api::router_with(Arc::new(broker.clone()), door.tokens, own.limits);
+    let stopped = async move {
         // The sender's end, said or dropped, is the word to stop.
         drop(stopped.await);
-    }));
+    };
+    let serving = api::serve_with(listener, router, door.tls, own.limits, stopped);
+    let mut serving = tokio::spawn(serving);
     let ending = broker.ending().clone();
     let ended = tokio::select! {
         () = shutdown => None,
@@ -221,6 +232,49 @@ async fn run_broker(
     }
     broker.stop().await;
     ended.map_or(Ok(()), Err)
+}
+
+/// What guards a broker's HTTP side, followed as its files change until this is dropped.
+struct Door {
+    tokens: Arc<Live<Tokens>>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    _following: JoinSet<()>,
+}
+
+impl Door {
+    fn open(own: &BrokerConfig) -> Result<Self, RunError> {
+        let mut following = JoinSet::new();
+        let (path, files) = (own.tokens.clone(), vec![own.tokens.clone()]);
+        let (tokens, follow) = Follow::open("tokens", files, move || Tokens::read(&path))?;
+        let tokens = Arc::new(tokens);
+        following.spawn(follow.run(Arc::clone(&tokens)));
+        let tls = match own.tls.clone() {
+            None => None,
+            Some(TlsFiles {
+                certificate,
+                private_key,
+            }) => {
+                let files = vec![certificate.clone(), private_key.clone()];
+                let read = move || api::read_pair(&certificate, &private_key);
+                let (pair, follow) = Follow::open("certificate", files, read)?;
+                let pair = Arc::new(pair);
+                following.spawn(follow.run(Arc::clone(&pair)));
+                Some(api::server_config(pair).map_err(RunError::Tls)?)
+            }
+        };
+        Ok(Self {
+            tokens,
+            tls,
+            _following: following,
+        })
+    }
+
+    const fn scheme(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "https",
+            None => "http",
+        }
+    }
 }
 
 async fn run_trust_operator(

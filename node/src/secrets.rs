@@ -189,6 +189,26 @@ fn open_private(path: &Path) -> Result<(fs::File, u64), SecretError> {
     Ok((file, metadata.len()))
 }
 
+/// The content of a private file (mode 0600) of at most `limit` bytes.
+///
+/// # Errors
+/// [`SecretError`].
+pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    let (file, found) = open_private(path)?;
+    if found > limit {
+        return Err(SecretError::Length {
+            path: path.to_path_buf(),
+            found,
+            expected: limit,
+        });
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(SecretError::io("read", path))?;
+    Ok(bytes)
+}
+
 /// Writes a new private file (0600): whole or not at all, durable when this returns.
 ///
 /// # Errors
@@ -248,7 +268,7 @@ fn sync_parent(path: &Path) -> Result<(), SecretError> {
 }
 
 /// What a caller's token allows.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// Begin, watch and cancel logins.
@@ -261,22 +281,47 @@ pub enum Scope {
     Freeze,
     /// A service desk's: unfreeze after re-identification.
     Desk,
+    /// Erase what an account's bodies say. No endpoint of this version does it, so `init` gives
+    /// the scope to nobody.
+    Erase,
 }
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Scope; 5] = [
+    pub const ALL: [Scope; 6] = [
+        Scope::Login,
+        Scope::Enrol,
+        Scope::History,
+        Scope::Freeze,
+        Scope::Desk,
+        Scope::Erase,
+    ];
+
+    /// Scopes that an endpoint needs.
+    pub const USED: [Scope; 5] = [
         Scope::Login,
         Scope::Enrol,
         Scope::History,
         Scope::Freeze,
         Scope::Desk,
     ];
+
+    /// Its name in `tokens.toml` and in `/openapi.json`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scope::Login => "login",
+            Scope::Enrol => "enrol",
+            Scope::History => "history",
+            Scope::Freeze => "freeze",
+            Scope::Desk => "desk",
+            Scope::Erase => "erase",
+        }
+    }
 }
 
 /// A program that may call the HTTP side.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Caller {
     /// Its name: logins belong to it.
     pub name: String,
@@ -297,12 +342,52 @@ impl Caller {
 }
 
 /// All callers of a broker's HTTP side.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Tokens {
     /// One entry for each caller.
-    #[serde(default, rename = "caller")]
+    #[serde(rename = "caller")]
     callers: Vec<Caller>,
+}
+
+/// `tokens.toml` as it stands in the file; scopes are names yet.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokensFile {
+    #[serde(default, rename = "caller")]
+    callers: Vec<CallerTable>,
+}
+
+/// `[[caller]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallerTable {
+    name: String,
+    aud: String,
+    scopes: Vec<String>,
+    hash: String,
+}
+
+impl CallerTable {
+    /// Names the caller and the first scope that is none.
+    fn check(self) -> Result<Caller, String> {
+        let named = |name: &String| Scope::ALL.into_iter().find(|scope| scope.name() == name);
+        let mut scopes = Vec::new();
+        for name in &self.scopes {
+            let expected = Scope::ALL.map(Scope::name).join(", ");
+            scopes.push(named(name).ok_or_else(|| {
+                format!(
+                    "caller {:?} has scope {name:?}, expected some of {expected}",
+                    self.name
+                )
+            })?);
+        }
+        Ok(Caller {
+            name: self.name,
+            aud: self.aud,
+            scopes,
+            hash: self.hash,
+        })
+    }
 }
 
 impl Tokens {
@@ -329,8 +414,13 @@ impl Tokens {
         let mut text = String::new();
         file.read_to_string(&mut text)
             .map_err(SecretError::io("read", path))?;
-        let tokens: Tokens =
+        let file: TokensFile =
             toml::from_str(&text).map_err(|error| refuse(error.message().to_owned()))?;
+        let callers: Result<Vec<Caller>, String> =
+            file.callers.into_iter().map(CallerTable::check).collect();
+        let tokens = Tokens {
+            callers: callers.map_err(refuse)?,
+        };
         let mut names = std::collections::BTreeSet::new();
         for Caller { name, hash, .. } in &tokens.callers {
             if !names.insert(name) {
@@ -368,7 +458,7 @@ impl Tokens {
         Ok(format!(
             "# Who may call this broker's HTTP side. A token itself is never here: hash is BLAKE3\n\
              # derive_key (context {TOKEN_CONTEXT:?}) of it. aud is what the caller's blocks name.\n\
-             # scopes: login, enrol, history, freeze, desk.\n\n{text}"
+             # scopes: login, enrol, history, freeze, desk, erase.\n\n{text}"
         ))
     }
 }

@@ -9,7 +9,9 @@
 
 mod api;
 mod cli;
+mod contract;
 mod nodes;
+mod pki;
 mod store;
 #[path = "../../client-sdk/tests/login_service/trio.rs"]
 mod trio;

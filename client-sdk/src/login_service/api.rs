@@ -6,6 +6,8 @@
 //! reads a newer broker. Decides form only: whether a block is a login is decided in
 //! [`crate::receipt`].
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use warifu_consensus::agree::LoginId;
 use warifu_consensus::block::Kind;
@@ -28,6 +30,7 @@ pub const MAX_PAGE: u64 = 100;
 
 /// What a login service may ask the customer for.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Asked {
     /// Log in.
@@ -54,26 +57,42 @@ impl From<Asked> for Kind {
 
 /// `POST /v1/logins`. There is no `aud`: the caller's credential fixes it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BeginLogin {
     /// The account: 22 characters of base64url.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_-]{22}$", example = "GJbPQI3LVWGKzN9Bl5zv8A"))]
     pub account: Sub,
     /// What is asked; `login` when absent.
     #[serde(default)]
     pub kind: Asked,
     /// The login service's challenge, fresh for each login: 22 to 128 characters of base64url.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(min_length = 22, max_length = 128, pattern = "^[A-Za-z0-9_-]+$")
+    )]
     pub nonce: String,
     /// As in [`Shown`].
+    #[cfg_attr(
+        feature = "openapi",
+        schema(min_length = 1, max_length = 64, example = "web")
+    )]
     pub channel: String,
     /// As in [`Shown`].
     #[serde(default)]
     pub address: String,
     /// As in [`Shown`].
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<LabelledDetail>, max_items = 16))]
     pub details: Vec<Detail>,
     /// As in [`Shown`]; `unfreeze` needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// The customer's address as the login service sees it, IPv4 or IPv6. Counted by network
+    /// (protocol rule 10), never kept, logged or shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "203.0.113.7"))]
+    pub client_ip: Option<IpAddr>,
 }
 
 impl BeginLogin {
@@ -89,9 +108,22 @@ impl BeginLogin {
     }
 }
 
+/// Schema of [`Detail`], whose crate knows no OpenAPI.
+#[cfg(feature = "openapi")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = Detail)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct LabelledDetail {
+    /// What it is: 1 to 96 bytes of UTF-8.
+    label: String,
+    /// Its value: at most 512 bytes of UTF-8.
+    value: String,
+}
+
 /// What the device shows beside kind and relying party; asserted by the caller. Limits: see
 /// [`Body`].
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Shown {
     /// How the customer reached the login service, such as `web`: 1 to 64 bytes of UTF-8.
     pub channel: String,
@@ -100,6 +132,7 @@ pub struct Shown {
     pub address: String,
     /// What is approved, at most 16 labels with values.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<LabelledDetail>, max_items = 16))]
     pub details: Vec<Detail>,
     /// Reference of the re-identification behind an `unfreeze`: 1 to 128 bytes of UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,10 +152,13 @@ impl From<Body> for Shown {
 
 /// Answer 201 of `POST /v1/logins` and `POST /v1/accounts/{account}/unfreeze`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LoginBegun {
     /// The login's name: 22 characters of base64url. It belongs to its caller.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9_-]{22}$"))]
     pub id: String,
     /// Two digits to show on the page; the customer types them into the device.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9]{2}$", example = "07"))]
     pub number: String,
     /// Seconds until the proposal dies.
     pub expires_in: u64,
@@ -130,6 +166,7 @@ pub struct LoginBegun {
 
 /// Answer of `GET /v1/logins/{id}?wait=30`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum LoginAnswer {
     /// Nobody decided yet.
@@ -160,6 +197,7 @@ pub enum LoginAnswer {
 
 /// A party's name in JSON.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Party {
     /// The customer's device.
@@ -192,12 +230,14 @@ impl From<Party> for Role {
 
 /// An account's Ed25519 public key as JWK (RFC 8037).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Jwk {
     /// `Ed25519`.
     pub crv: String,
     /// `OKP`.
     pub kty: String,
     /// The 32 bytes: 43 characters of base64url.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9_-]{43}$"))]
     pub x: String,
 }
 
@@ -259,16 +299,20 @@ pub fn parse_login_id(text: &str) -> Result<LoginId, EncodingError> {
 
 /// `POST /v1/enrolments`: an empty object.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OpenEnrolment {}
 
 /// Answer 201 of `POST /v1/enrolments`. `ticket_uri` is secret until used: whoever reads it may
 /// offer a device, so it goes onto the customer's page and nowhere else.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnrolmentOpened {
     /// The session: 43 characters of base64url.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9_-]{43}$"))]
     pub session: String,
     /// What the device scans.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^warifu:enrol"))]
     pub ticket_uri: String,
     /// Seconds until the ticket dies.
     pub expires_in: u64,
@@ -286,6 +330,7 @@ impl core::fmt::Debug for EnrolmentOpened {
 
 /// Answer of `GET /v1/enrolments/{session}?wait=30` and of its `confirm`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum EnrolmentAnswer {
     /// No device yet, or the three are making the key.
@@ -295,6 +340,7 @@ pub enum EnrolmentAnswer {
     /// The genesis is sealed.
     Done {
         /// The account.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_-]{22}$", example = "GJbPQI3LVWGKzN9Bl5zv8A"))]
         account: Sub,
         /// Its public key. Pin it only after verifying `genesis`.
         jwk: Jwk,
@@ -310,14 +356,20 @@ pub enum EnrolmentAnswer {
 
 /// `POST /v1/enrolments/{session}/confirm`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
     /// The six digits that the customer typed.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(pattern = "^[0-9]{6}$", example = "581801")
+    )]
     pub digits: String,
 }
 
 /// An account's status in JSON.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum StatusName {
     /// Logins are possible.
@@ -350,14 +402,17 @@ impl core::fmt::Display for StatusName {
 
 /// Answer of `GET /v1/accounts/{account}`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccountAnswer {
     /// The account.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_-]{22}$", example = "GJbPQI3LVWGKzN9Bl5zv8A"))]
     pub account: Sub,
     /// What it may do.
     pub status: StatusName,
     /// Height of the last block.
     pub height: u64,
     /// Hash of the last block: 43 characters of base64url.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_-]{43}$"))]
     pub head: Hash,
     /// The account's public key.
     pub jwk: Jwk,
@@ -365,6 +420,7 @@ pub struct AccountAnswer {
 
 /// Answer of `GET /v1/accounts/{account}/history?before=H&limit=N`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HistoryAnswer {
     /// Newest first.
     pub blocks: Vec<HistoryEntry>,
@@ -375,6 +431,7 @@ pub struct HistoryAnswer {
 
 /// One block of a history.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HistoryEntry {
     /// Distance from genesis.
     pub height: u64,
@@ -385,6 +442,7 @@ pub struct HistoryEntry {
     /// `iat`, seconds since the Unix epoch.
     pub time: u64,
     /// The block's hash: 43 characters of base64url.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_-]{43}$"))]
     pub hash: Hash,
     /// The body, where the block has one and this broker can still open it.
     #[serde(default)]
@@ -395,6 +453,7 @@ pub struct HistoryEntry {
 
 /// Answer of `GET /v1/accounts/{account}/last-login`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LastLoginAnswer {
     /// The newest `login` block; null when there is none down to `searched_to`.
     pub login: Option<HistoryEntry>,
@@ -404,6 +463,7 @@ pub struct LastLoginAnswer {
 
 /// Answer of `POST /v1/accounts/{account}/freeze`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum FreezeAnswer {
     /// 200: the `freeze` block is sealed.
@@ -411,6 +471,7 @@ pub enum FreezeAnswer {
         /// Its height.
         height: u64,
         /// Its hash.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_-]{43}$"))]
         hash: Hash,
         /// The sealed block's canonical JSON.
         receipt: String,
@@ -422,11 +483,20 @@ pub enum FreezeAnswer {
 
 /// `POST /v1/accounts/{account}/unfreeze`; answers as `POST /v1/logins`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BeginUnfreeze {
     /// The login service's challenge, as in [`BeginLogin`].
+    #[cfg_attr(
+        feature = "openapi",
+        schema(min_length = 22, max_length = 128, pattern = "^[A-Za-z0-9_-]+$")
+    )]
     pub nonce: String,
     /// Reference of the re-identification: 1 to 128 bytes of UTF-8.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(min_length = 1, max_length = 128, example = "case-12")
+    )]
     pub reference: String,
     /// As in [`Shown`].
     pub channel: String,
@@ -437,6 +507,7 @@ pub struct BeginUnfreeze {
 
 /// Answer of `GET /healthz` and `GET /readyz`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HealthAnswer {
     /// `ok` or `not-ready`.
     pub status: String,

@@ -1,5 +1,6 @@
 //! The login service's calls: begin, wait, verify; enrol and pin; history, freeze, unfreeze.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -23,6 +24,7 @@ use super::problem::ProblemKind;
 use super::state::{
     Admission, EnrolmentEnd, FreezeEnd, LoginEnd, OpenEnrolmentSession, OpenLogin, Polled,
 };
+use super::tls::BrokerAddress;
 use super::token::Token;
 use crate::receipt::{Expected, Moment, VerifiedLogin, verify_login};
 
@@ -42,20 +44,21 @@ pub struct LoginService<P> {
 }
 
 impl<P: PinStore> LoginService<P> {
-    /// A login service named `aud`, with its token at the broker at `base_url` (`http://` and a
-    /// loopback address), its own copy of the ledger's keys, and its pins.
+    /// A login service named `aud`, with its token at `broker` (`https://`, or `http://` and a
+    /// loopback address; see [`BrokerAddress`] for a private PKI), its own copy of the ledger's
+    /// keys, and its pins.
     ///
     /// # Errors
     /// [`LoginServiceError::BaseUrl`], [`LoginServiceError::Setup`].
     pub fn new(
-        base_url: &str,
+        broker: impl Into<BrokerAddress>,
         token: Token,
         ledger: Ledger,
         aud: impl Into<String>,
         pins: P,
     ) -> Result<Self, LoginServiceError> {
         Ok(LoginService {
-            http: Http::new(base_url, token)?,
+            http: Http::new(&broker.into(), token)?,
             ledger,
             aud: aud.into(),
             pins,
@@ -99,6 +102,22 @@ impl<P: PinStore> LoginService<P> {
         kind: Asked,
         shown: Shown,
     ) -> Result<OpenLogin, LoginServiceError> {
+        self.begin_from(pin, kind, shown, None).await
+    }
+
+    /// [`LoginService::begin`] with the customer's address as this login service sees it: the
+    /// broker counts begins by network (protocol rule 10), keeps nothing else of it, and shows it
+    /// to nobody.
+    ///
+    /// # Errors
+    /// [`LoginServiceError`].
+    pub async fn begin_from(
+        &self,
+        pin: Pin,
+        kind: Asked,
+        shown: Shown,
+        client_ip: Option<IpAddr>,
+    ) -> Result<OpenLogin, LoginServiceError> {
         let request = BeginLogin {
             account: pin.account,
             kind,
@@ -107,6 +126,7 @@ impl<P: PinStore> LoginService<P> {
             address: shown.address,
             details: shown.details,
             reference: shown.reference,
+            client_ip,
         };
         let (_, begun) = self.http.post(&["logins"], &request, NO_WAIT).await?;
         self.opened(pin, kind.into(), request.nonce, begun)

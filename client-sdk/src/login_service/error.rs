@@ -13,10 +13,18 @@ use crate::receipt::ReceiptError;
 #[derive(Debug, thiserror::Error)]
 pub enum LoginServiceError {
     /// The broker's address is none that this version speaks to.
-    #[error("broker url is {found}, expected http:// and a loopback address: there is no TLS yet")]
+    #[error(
+        "broker url is {found}, expected https:// and a host, or http:// and a loopback address"
+    )]
     BaseUrl {
         /// As given.
         found: String,
+    },
+    /// The authorities that vouch for the broker's certificate can't be read.
+    #[error("certificate authorities: {what}")]
+    Authorities {
+        /// Which file, and what is wrong.
+        what: String,
     },
     /// The HTTP client can't be set up.
     #[error("http client: {what}")]

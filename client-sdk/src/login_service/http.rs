@@ -9,11 +9,14 @@ use serde::de::DeserializeOwned;
 
 use super::error::LoginServiceError;
 use super::problem::Problem;
+use super::tls::{BrokerAddress, client_config};
 use super::token::Token;
 
 /// Longest answer that is read, in bytes: a full page of history fits.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// An idle connection is given up before the broker does so (20 s): a `POST` must not meet its end.
+const IDLE_LIMIT: Duration = Duration::from_secs(15);
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Waits between the tries of a `GET`.
 const RETRY_AFTER: [Duration; 3] = [
@@ -30,8 +33,12 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(base: &str, token: Token) -> Result<Http, LoginServiceError> {
+    pub(super) fn new(broker: &BrokerAddress, token: Token) -> Result<Http, LoginServiceError> {
+        let base = base(&broker.url)?;
+        let tls = client_config(base.scheme() == "https", broker.authorities.as_ref())?;
         let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .pool_idle_timeout(IDLE_LIMIT)
             .connect_timeout(CONNECT_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -39,7 +46,6 @@ impl Http {
             .map_err(|error| LoginServiceError::Setup {
                 what: error.to_string(),
             })?;
-        let base = loopback(base)?;
         Ok(Http {
             client,
             base,
@@ -119,8 +125,8 @@ fn base_url(found: &str) -> LoginServiceError {
     }
 }
 
-/// A bearer token in plain HTTP may travel on loopback only.
-fn loopback(base: &str) -> Result<Url, LoginServiceError> {
+/// A bearer token in plain HTTP may travel on loopback only; in TLS anywhere.
+fn base(base: &str) -> Result<Url, LoginServiceError> {
     let url = Url::parse(base).map_err(|_| base_url(base))?;
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
@@ -130,7 +136,12 @@ fn loopback(base: &str) -> Result<Url, LoginServiceError> {
             .is_ok_and(|address| address.is_loopback());
     let is_bare = matches!(url.path(), "" | "/") && url.query().is_none();
     let has_no_user = url.username().is_empty() && url.password().is_none();
-    if url.scheme() == "http" && is_loopback && is_bare && has_no_user {
+    let is_private = match url.scheme() {
+        "https" => !host.is_empty(),
+        "http" => is_loopback,
+        _ => false,
+    };
+    if is_private && is_bare && has_no_user {
         Ok(url)
     } else {
         Err(base_url(base))
@@ -209,17 +220,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_travel_in_the_clear_on_loopback_only() {
+    fn tokens_travel_in_tls_or_on_loopback() {
         for good in [
             "http://127.0.0.1:7201",
             "http://127.8.8.8:1/",
             "http://[::1]:7201",
             "http://localhost:7201",
+            "https://127.0.0.1:7201",
+            "https://broker.example",
+            "https://[2001:db8::1]:7201/",
         ] {
-            assert!(loopback(good).is_ok(), "{good}");
+            assert!(base(good).is_ok(), "{good}");
         }
         for bad in [
-            "https://127.0.0.1:7201",
+            "https://broker.example/v1",
+            "https://user@broker.example",
+            "https://",
+            "ftp://127.0.0.1",
             "http://10.0.0.1:7201",
             "http://broker.example",
             "http://127.0.0.1.example",
@@ -230,7 +247,7 @@ mod tests {
             "127.0.0.1:7201",
             "",
         ] {
-            assert!(loopback(bad).is_err(), "{bad}");
+            assert!(base(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The login service's side: HTTP + JSON to one's own broker, and one's own verification of what
+//! The login service's side: HTTPS + JSON to one's own broker, and one's own verification of what
 //! the broker says.
 //!
 //! Protocol rule 6: someone is let in only if the broker says "admitted" **and** the login service
@@ -20,6 +20,7 @@ mod history;
 mod http;
 mod pins;
 mod state;
+mod tls;
 mod token;
 
 pub use client::LoginService;
@@ -31,4 +32,5 @@ pub use pins::{MAX_CUSTOMER, MemoryPins, Pin, PinError, PinStore};
 pub use state::{
     Admission, EnrolmentEnd, FreezeEnd, LoginEnd, OpenEnrolmentSession, OpenLogin, Polled,
 };
+pub use tls::{Authorities, BrokerAddress};
 pub use token::{MAX_TOKEN, Token, TokenError};

@@ -107,6 +107,7 @@ impl ProblemKind {
 
 /// A problem document.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// See [`ProblemKind::urn`].
     #[serde(rename = "type")]

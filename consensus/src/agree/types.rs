@@ -293,6 +293,9 @@ pub enum Refusal {
     /// No room for admits.
     #[error("the disk is nearly full, admits are refused until there is room")]
     DiskNearlyFull,
+    /// Share or content key are gone: this party can sign no admit.
+    #[error("this broker holds no key share of the account")]
+    NoShare,
     /// Without the trust operator nothing can be admitted.
     #[error("the line to the trust operator is down, a login needs all three parties")]
     TrustOperatorDown,

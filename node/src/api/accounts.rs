@@ -5,10 +5,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use warifu_client_sdk::login_service::api::{
     AccountAnswer, BeginUnfreeze, DEFAULT_PAGE, FreezeAnswer, HistoryAnswer, HistoryEntry, Jwk,
-    LastLoginAnswer, MAX_PAGE, OpenEnrolment,
+    LastLoginAnswer, LoginBegun, MAX_PAGE, OpenEnrolment,
 };
 use warifu_consensus::block::Kind;
 use warifu_consensus::body::Body;
+use warifu_consensus::chain::Status;
 
 use super::Api;
 use super::auth::Authenticated;
@@ -21,6 +22,15 @@ use crate::secrets::Scope;
 /// Pages that a search for the last login looks through, so that one request is bounded.
 const SEARCHED_PAGES: u64 = 20;
 
+/// Status, head and key of an account, as this broker tells them.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{account}",
+    params(("account" = String, Path, description = "The account: 22 characters of base64url.")),
+    responses(
+        (status = 200, description = "The account.", body = AccountAnswer),
+    )
+)]
 pub(super) async fn show<D: Desk>(
     State(api): State<Api<D>>,
     caller: Authenticated,
@@ -37,6 +47,15 @@ pub(super) async fn show<D: Desk>(
     }))
 }
 
+/// Blocks of an account, newest first, bodies opened.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{account}/history",
+    params(("account" = String, Path, description = "The account: 22 characters of base64url."), ("before" = Option<u64>, Query, description = "Only blocks below this height."), ("limit" = Option<u64>, Query, description = "How many blocks; 20 when absent.", minimum = 1, maximum = 100)),
+    responses(
+        (status = 200, description = "A page.", body = HistoryAnswer),
+    )
+)]
 pub(super) async fn history<D: Desk>(
     State(api): State<Api<D>>,
     caller: Authenticated,
@@ -58,6 +77,15 @@ pub(super) async fn history<D: Desk>(
     Ok(axum::Json(HistoryAnswer { blocks, next }))
 }
 
+/// The newest login of an account.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{account}/last-login",
+    params(("account" = String, Path, description = "The account: 22 characters of base64url.")),
+    responses(
+        (status = 200, description = "The login, or null.", body = LastLoginAnswer),
+    )
+)]
 pub(super) async fn last_login<D: Desk>(
     State(api): State<Api<D>>,
     caller: Authenticated,
@@ -90,6 +118,17 @@ pub(super) async fn last_login<D: Desk>(
     }))
 }
 
+/// Freezes an account: nothing is admitted until an unfreeze. Free when it is frozen already.
+#[utoipa::path(
+    post,
+    path = "/v1/accounts/{account}/freeze",
+    params(("account" = String, Path, description = "The account: 22 characters of base64url.")),
+    request_body = OpenEnrolment,
+    responses(
+        (status = 200, description = "The freeze is sealed.", body = FreezeAnswer),
+        (status = 202, description = "The wish is durable and nothing is admitted; the trust operator has not answered yet.", body = FreezeAnswer),
+    )
+)]
 pub(super) async fn freeze<D: Desk>(
     State(api): State<Api<D>>,
     caller: Authenticated,
@@ -97,6 +136,11 @@ pub(super) async fn freeze<D: Desk>(
     Json(OpenEnrolment {}): Json<OpenEnrolment>,
 ) -> Result<Response, Refused> {
     caller.require(Scope::Freeze)?;
+    let state = api.desk().account(account).await;
+    // A customer who is frozen, or whose account can't be looked at, is not turned away here.
+    if state.is_ok_and(|state| state.status != Status::Frozen) {
+        api.paces().freeze(account, caller.name())?;
+    }
     Ok(match api.desk().freeze(account).await? {
         Frozen::Sealed(sealed) => {
             let answer = FreezeAnswer::Frozen {
@@ -110,6 +154,16 @@ pub(super) async fn freeze<D: Desk>(
     })
 }
 
+/// Asks the customer's device to unfreeze, after re-identification. Answers as a begin.
+#[utoipa::path(
+    post,
+    path = "/v1/accounts/{account}/unfreeze",
+    params(("account" = String, Path, description = "The account: 22 characters of base64url.")),
+    request_body = BeginUnfreeze,
+    responses(
+        (status = 201, description = "The unfreeze is open.", body = LoginBegun),
+    )
+)]
 pub(super) async fn unfreeze<D: Desk>(
     State(api): State<Api<D>>,
     caller: Authenticated,
@@ -123,7 +177,16 @@ pub(super) async fn unfreeze<D: Desk>(
         details: Vec::new(),
         reference: Some(request.reference),
     };
-    logins::open(&api, &caller, account, Kind::Unfreeze, request.nonce, body).await
+    logins::open(
+        &api,
+        &caller,
+        account,
+        Kind::Unfreeze,
+        request.nonce,
+        body,
+        None,
+    )
+    .await
 }
 
 fn entry(entry: Entry) -> HistoryEntry {

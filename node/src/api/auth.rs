@@ -7,9 +7,9 @@ use axum::extract::FromRequestParts;
 use axum::http::{header, request::Parts};
 use warifu_client_sdk::login_service::problem::ProblemKind;
 
+use super::Api;
 use super::desk::Desk;
 use super::problem::Refused;
-use super::{Api, limits::Pace};
 use crate::secrets::{Caller, Scope};
 
 /// The authenticated caller of a request.
@@ -32,21 +32,11 @@ impl Authenticated {
         if self.0.may(scope) {
             return Ok(());
         }
-        let expected = scope_name(scope);
+        let expected = scope.name();
         Err(Refused::new(
             ProblemKind::Scope,
             format!("caller {} lacks scope {expected}", self.0.name),
         ))
-    }
-
-    /// Refuses a caller that begins too much (protocol rule 10).
-    pub(super) fn keep_pace(&self, pace: &Pace) -> Result<(), Refused> {
-        pace.take(&self.0.name).map_err(|retry_after_s| {
-            Refused::later(
-                format!("caller {} begins too often", self.0.name),
-                retry_after_s,
-            )
-        })
     }
 }
 
@@ -66,19 +56,9 @@ impl<D: Desk> FromRequestParts<Api<D>> for Authenticated {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim_start_matches(' '))
             .ok_or_else(|| refused("expected a bearer token"))?;
-        let caller = api.tokens().caller(token).cloned();
+        let caller = api.tokens().now().caller(token).cloned();
         caller
             .map(Authenticated)
             .ok_or_else(|| refused("no caller holds this token"))
-    }
-}
-
-const fn scope_name(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Login => "login",
-        Scope::Enrol => "enrol",
-        Scope::History => "history",
-        Scope::Freeze => "freeze",
-        Scope::Desk => "desk",
     }
 }

@@ -148,12 +148,6 @@ pub enum DeskError {
         /// Seconds.
         retry_after_s: u64,
     },
-    /// The broker's share or content key of this account is gone.
-    #[error("this broker holds no share of account {account}")]
-    ShareMissing {
-        /// The account.
-        account: Sub,
-    },
     /// The node is stopping, or its store failed.
     #[error("the node is stopping")]
     Stopping,

@@ -9,6 +9,14 @@ use warifu_client_sdk::login_service::api::HealthAnswer;
 use super::Api;
 use super::desk::Desk;
 
+/// Whether this process answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    responses(
+        (status = 200, description = "It does.", body = HealthAnswer),
+    )
+)]
 pub(super) async fn healthz() -> axum::Json<HealthAnswer> {
     axum::Json(HealthAnswer {
         status: "ok".to_owned(),
@@ -16,6 +24,15 @@ pub(super) async fn healthz() -> axum::Json<HealthAnswer> {
     })
 }
 
+/// Whether logins are possible.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    responses(
+        (status = 200, description = "They are.", body = HealthAnswer),
+        (status = 503, description = "They are not.", body = HealthAnswer),
+    )
+)]
 pub(super) async fn readyz<D: Desk>(State(api): State<Api<D>>) -> Response {
     let (code, status, reason) = match api.desk().ready().await {
         Ok(()) => (StatusCode::OK, "ok", None),

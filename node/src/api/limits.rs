@@ -1,21 +1,50 @@
-//! How much callers may ask for at once: begins per caller, and waits that are held open.
+//! How much callers may ask for: begins per network, account and caller (protocol rule 10), freezes
+//! and unfreezes per account and caller, waits that are held open, connections.
 //!
-//! The account's own pace is the machine's to decide. Limits by network are the login service's:
-//! this side sees only the caller's address, never the customer's own.
+//! The account's own pace is the machine's to decide; these limits come before it. A customer's
+//! network is what the login service says it is: an address is counted by its network and
+//! forgotten, never logged. Memory is bounded by [`MAX_COUNTED`] of each kind.
 
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use warifu_consensus::party::Sub;
 
-/// Limits of the HTTP side.
+use super::network::Network;
+use super::problem::Refused;
+
+/// Callers, accounts or networks that are counted at the same time. Beyond that the ones that were
+/// not heard of longest begin afresh.
+pub const MAX_COUNTED: usize = 65_536;
+
+/// Limits of the HTTP side. Each count is 1 or more.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Begins (logins, unfreezes, enrolments) of one caller in a minute.
-    pub begins_per_minute: u32,
+    /// Begins (logins and enrolments) of one caller in a minute.
+    pub begins_per_minute_per_caller: u32,
+    /// Begins on one account in a minute, of all callers.
+    pub begins_per_minute_per_account: u32,
+    /// Begins from one network of customers in a minute: a /24 of IPv4, a /56 of IPv6.
+    pub begins_per_minute_per_network: u32,
+    /// Freezes and unfreezes of one caller in a minute.
+    pub freezes_per_minute_per_caller: u32,
+    /// Freezes and unfreezes of one account in a minute, of all callers.
+    pub freezes_per_minute_per_account: u32,
     /// Requests that wait for an end at the same time, of all callers.
     pub waits: usize,
+    /// Connections at the same time.
+    pub connections: usize,
+    /// Connections at the same time from one network of callers (a /24 or a /56); loopback is
+    /// counted in `connections` only, since a proxy's callers all come from there.
+    pub connections_per_network: usize,
+    /// How long a TLS handshake may take.
+    pub handshake_time: Duration,
+    /// How long a request's head may take, and how long a connection may idle before it.
+    pub head_time: Duration,
     /// How long a request's body may take.
     pub body_time: Duration,
 }
@@ -23,19 +52,97 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            begins_per_minute: 6_000,
+            begins_per_minute_per_caller: 6_000,
+            begins_per_minute_per_account: 100,
+            begins_per_minute_per_network: 600,
+            freezes_per_minute_per_caller: 600,
+            freezes_per_minute_per_account: 6,
             waits: 4_096,
+            connections: 8_192,
+            connections_per_network: 4_096,
+            handshake_time: Duration::from_secs(5),
+            head_time: Duration::from_secs(20),
             body_time: Duration::from_secs(5),
         }
     }
 }
 
-/// A token bucket for each caller: full at first, refilled evenly. Callers are those of the file
-/// of tokens, so their number is bounded.
+/// All paces of the HTTP side.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Paces {
+    begins_of_networks: Pace<Network>,
+    begins_of_accounts: Pace<Sub>,
+    begins_of_callers: Pace<String>,
+    freezes_of_accounts: Pace<Sub>,
+    freezes_of_callers: Pace<String>,
+}
+
+impl Paces {
+    pub(super) fn new(limits: &Limits) -> Paces {
+        Paces {
+            begins_of_networks: Pace::new(limits.begins_per_minute_per_network),
+            begins_of_accounts: Pace::new(limits.begins_per_minute_per_account),
+            begins_of_callers: Pace::new(limits.begins_per_minute_per_caller),
+            freezes_of_accounts: Pace::new(limits.freezes_per_minute_per_account),
+            freezes_of_callers: Pace::new(limits.freezes_per_minute_per_caller),
+        }
+    }
+
+    /// Counts a begin. The network comes first and the caller last: one who is over the limit of
+    /// their own network uses up nobody else's.
+    pub(super) fn begin(
+        &self,
+        client_ip: Option<IpAddr>,
+        account: Sub,
+        caller: &str,
+    ) -> Result<(), Refused> {
+        if let Some(address) = client_ip {
+            self.begins_of_networks
+                .take(Network::of(address))
+                .map_err(later("begins from this network come too often"))?;
+        }
+        self.begins_of_accounts
+            .take(account)
+            .map_err(later("begins on this account come too often"))?;
+        self.enrol(caller)
+    }
+
+    /// Counts an enrolment, which is a begin without an account.
+    pub(super) fn enrol(&self, caller: &str) -> Result<(), Refused> {
+        self.begins_of_callers
+            .take(caller.to_owned())
+            .map_err(later("this caller begins too often"))
+    }
+
+    /// Counts a freeze or the begin of an unfreeze.
+    pub(super) fn freeze(&self, account: Sub, caller: &str) -> Result<(), Refused> {
+        self.freezes_of_accounts
+            .take(account)
+            .map_err(later("this account is frozen and unfrozen too often"))?;
+        self.freezes_of_callers
+            .take(caller.to_owned())
+            .map_err(later("this caller freezes and unfreezes too often"))
+    }
+}
+
+fn later(what: &'static str) -> impl FnOnce(u64) -> Refused {
+    move |retry_after_s| Refused::later(what, retry_after_s)
+}
+
+/// A token bucket for each key: full at first, refilled evenly.
+///
+/// Two generations bound the memory: when the young one is half of [`MAX_COUNTED`], it becomes the
+/// old one, and what was old is forgotten.
+#[derive(Debug)]
+struct Pace<K> {
     per_minute: u32,
-    buckets: Mutex<HashMap<String, Bucket>>,
+    buckets: Mutex<Generations<K>>,
+}
+
+#[derive(Debug)]
+struct Generations<K> {
+    young: HashMap<K, Bucket>,
+    old: HashMap<K, Bucket>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,26 +154,25 @@ struct Bucket {
 
 const MINUTE_MS: u64 = 60_000;
 
-impl Pace {
-    pub(super) fn new(per_minute: u32) -> Pace {
+impl<K: Eq + Hash> Pace<K> {
+    fn new(per_minute: u32) -> Pace<K> {
         Pace {
             per_minute,
-            buckets: Mutex::new(HashMap::new()),
+            buckets: Mutex::new(Generations {
+                young: HashMap::new(),
+                old: HashMap::new(),
+            }),
         }
     }
 
-    /// Takes one begin, or says in how many seconds there is one.
-    pub(super) fn take(&self, caller: &str) -> Result<(), u64> {
+    /// Takes one, or says in how many seconds there is one.
+    fn take(&self, key: K) -> Result<(), u64> {
         let now = Instant::now();
         let rate = u64::from(self.per_minute);
         let full = rate.saturating_mul(1000);
         // A bucket is always whole: nothing panics while one is changed.
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = Bucket {
-            milli: full,
-            at: now,
-        };
-        let bucket = buckets.entry(caller.to_owned()).or_insert(fresh);
+        let bucket = buckets.bucket(key, full, now);
         let elapsed_ms = u64::try_from(now.duration_since(bucket.at).as_millis());
         let refilled = elapsed_ms.unwrap_or(MINUTE_MS).min(MINUTE_MS) * rate / 60;
         if refilled > 0 {
@@ -86,12 +192,26 @@ impl Pace {
     }
 }
 
+impl<K: Eq + Hash> Generations<K> {
+    fn bucket(&mut self, key: K, full: u64, now: Instant) -> &mut Bucket {
+        if self.young.len() >= MAX_COUNTED / 2 && !self.young.contains_key(&key) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        let known = self.old.remove(&key);
+        let fresh = Bucket {
+            milli: full,
+            at: now,
+        };
+        self.young.entry(key).or_insert(known.unwrap_or(fresh))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_bucket_empties_for_its_caller_only_and_refills() {
+    async fn a_bucket_empties_for_its_key_only_and_refills() {
         let pace = Pace::new(3);
         for _ in 0..3 {
             assert_eq!(pace.take("a"), Ok(()));
@@ -108,5 +228,39 @@ mod tests {
             assert_eq!(pace.take("a"), Ok(()));
         }
         assert!(pace.take("a").is_err(), "a bucket holds a minute's worth");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_can_fill_no_memory_and_whoever_keeps_coming_stays_counted() {
+        let pace = Pace::new(1);
+        assert_eq!(pace.take(u32::MAX), Ok(()));
+        for n in 0..200_000 {
+            assert_eq!(pace.take(n), Ok(()));
+            if n % 10_000 == 0 {
+                assert!(pace.take(u32::MAX).is_err(), "forgotten after {n}");
+            }
+        }
+        let buckets = pace.buckets.lock().unwrap();
+        assert!(buckets.young.len() + buckets.old.len() <= MAX_COUNTED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_over_its_limit_uses_up_neither_account_nor_caller() {
+        let paces = Paces::new(&Limits {
+            begins_per_minute_per_network: 2,
+            begins_per_minute_per_account: 3,
+            begins_per_minute_per_caller: 4,
+            ..Limits::default()
+        });
+        let account = Sub([1; 16]);
+        let stranger: IpAddr = "198.51.100.9".parse().unwrap();
+        let begun = (0..50).filter(|_| paces.begin(Some(stranger), account, "bank").is_ok());
+        assert_eq!(begun.count(), 2);
+        let customer: IpAddr = "203.0.113.7".parse().unwrap();
+        assert!(paces.begin(Some(customer), account, "bank").is_ok());
+        assert!(paces.begin(None, account, "bank").is_err(), "the account's");
+        assert!(paces.enrol("bank").is_ok());
+        assert!(paces.enrol("bank").is_err(), "the caller's");
+        assert!(paces.enrol("shop").is_ok());
     }
 }

@@ -1,5 +1,8 @@
 //! `/v1/logins`: begin, watch, cancel.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -17,18 +20,28 @@ use super::auth::Authenticated;
 use super::desk::{BeginRequest, Desk, LoginState};
 use super::problem::Refused;
 use super::read::{InLogin, Json, Numbers, malformed};
+use super::serve::Stopping;
 use crate::secrets::Scope;
 
+/// Asks the customer to log in, or to agree to something else. Show `number` on the page.
+#[utoipa::path(
+    post,
+    path = "/v1/logins",
+    request_body = BeginLogin,
+    responses(
+        (status = 201, description = "The login is open.", body = LoginBegun),
+    )
+)]
 pub(super) async fn begin<D: Desk>(
     State(api): State<Api<D>>,
     caller: Authenticated,
     Json(request): Json<BeginLogin>,
 ) -> Result<Response, Refused> {
     caller.require(Scope::Login)?;
+    let body = request.body();
     if request.kind == Asked::Unfreeze {
         caller.require(Scope::Desk)?;
     }
-    let body = request.body();
     open(
         &api,
         &caller,
@@ -36,6 +49,7 @@ pub(super) async fn begin<D: Desk>(
         request.kind.into(),
         request.nonce,
         body,
+        request.client_ip,
     )
     .await
 }
@@ -48,6 +62,7 @@ pub(super) async fn open<D: Desk>(
     kind: Kind,
     nonce: String,
     body: Body,
+    client_ip: Option<IpAddr>,
 ) -> Result<Response, Refused> {
     body.validate()
         .map_err(|error| malformed(error.to_string()))?;
@@ -63,7 +78,10 @@ pub(super) async fn open<D: Desk>(
         }
         _ => {}
     }
-    caller.keep_pace(api.pace())?;
+    match kind {
+        Kind::Unfreeze => api.paces().freeze(account, caller.name())?,
+        _ => api.paces().begin(client_ip, account, caller.name())?,
+    }
     let request = BeginRequest { kind, nonce, body };
     let began = api
         .desk()
@@ -77,17 +95,30 @@ pub(super) async fn open<D: Desk>(
     Ok((StatusCode::CREATED, axum::Json(begun)).into_response())
 }
 
+/// How a login stands. Believe `admitted` only after verifying `block`.
+#[utoipa::path(
+    get,
+    path = "/v1/logins/{id}",
+    params(("id" = String, Path, description = "The login: 22 characters of base64url."), ("wait" = Option<u64>, Query, description = "Seconds to wait for an end, at most 30.", maximum = 30)),
+    responses(
+        (status = 200, description = "Pending, or how it ended.", body = LoginAnswer),
+    )
+)]
 pub(super) async fn watch<D: Desk>(
     State(api): State<Api<D>>,
     caller: Authenticated,
     InLogin(id): InLogin,
     mut query: Numbers,
+    mut stopping: Stopping,
 ) -> Result<axum::Json<LoginAnswer>, Refused> {
     caller.require(Scope::Login)?;
     let wait = query.take_wait();
     query.end()?;
     let _held = api.hold(wait)?;
-    let state = api.desk().login(caller.name(), id, wait).await?;
+    let state = tokio::select! {
+        state = api.desk().login(caller.name(), id, wait) => state?,
+        () = stopping.said() => api.desk().login(caller.name(), id, Duration::ZERO).await?,
+    };
     answer(&api, state).map(axum::Json)
 }
 
@@ -119,6 +150,15 @@ fn answer<D: Desk>(api: &Api<D>, state: LoginState) -> Result<LoginAnswer, Refus
     })
 }
 
+/// Takes a login of this caller back. Harmless when repeated.
+#[utoipa::path(
+    delete,
+    path = "/v1/logins/{id}",
+    params(("id" = String, Path, description = "The login: 22 characters of base64url.")),
+    responses(
+        (status = 204, description = "It is taken back."),
+    )
+)]
 pub(super) async fn cancel<D: Desk>(
     State(api): State<Api<D>>,
     caller: Authenticated,

@@ -2,9 +2,9 @@
 //! [`Desk`], writes JSON or a problem document.
 //!
 //! It decides who may ask for what and in which form; whether anything is agreed is decided behind
-//! the desk. `aud` comes from the caller's credential, never from a request. It speaks plain HTTP
-//! and therefore listens on loopback only; a body is at most 16 KiB; it never logs tokens, tickets
-//! or bodies.
+//! the desk. `aud` comes from the caller's credential, never from a request. It speaks TLS,
+//! or plain HTTP on loopback only; a body is at most 16 KiB; it never logs tokens, tickets, bodies
+//! or customers' addresses.
 
 mod accounts;
 mod auth;
@@ -12,28 +12,34 @@ pub mod desk;
 mod enrolments;
 mod health;
 mod limits;
+mod live;
 mod logins;
+mod network;
+mod openapi;
 mod problem;
 mod read;
+mod request_id;
+mod serve;
+mod tls;
 
-use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, header};
-use axum::middleware::map_response;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use warifu_client_sdk::login_service::problem::ProblemKind;
 
 pub use desk::Desk;
-pub use limits::Limits;
+pub use limits::{Limits, MAX_COUNTED};
+pub use live::{Follow, Live};
+pub use serve::{ServeError, serve, serve_with};
+pub use tls::{TlsError, read_pair, server_config};
 
-use crate::secrets::Tokens;
+use crate::secrets::{Scope, Tokens};
+use openapi::{Endpoints, Needs};
 use problem::Refused;
 
 /// What every request sees.
@@ -41,10 +47,11 @@ struct Api<D>(Arc<Shared<D>>);
 
 struct Shared<D> {
     desk: Arc<D>,
-    tokens: Tokens,
+    tokens: Arc<Live<Tokens>>,
     limits: Limits,
-    pace: limits::Pace,
+    paces: limits::Paces,
     waits: Arc<Semaphore>,
+    document: String,
 }
 
 impl<D> Clone for Api<D> {
@@ -58,7 +65,7 @@ impl<D: Desk> Api<D> {
         &self.0.desk
     }
 
-    fn tokens(&self) -> &Tokens {
+    fn tokens(&self) -> &Live<Tokens> {
         &self.0.tokens
     }
 
@@ -66,8 +73,12 @@ impl<D: Desk> Api<D> {
         &self.0.limits
     }
 
-    fn pace(&self) -> &limits::Pace {
-        &self.0.pace
+    fn paces(&self) -> &limits::Paces {
+        &self.0.paces
+    }
+
+    fn document(&self) -> &str {
+        &self.0.document
     }
 
     /// A place among the requests that wait; none is needed to look without waiting.
@@ -85,52 +96,149 @@ impl<D: Desk> Api<D> {
 
 /// All endpoints over a desk, for the callers of `tokens`, with the usual limits.
 pub fn router<D: Desk>(desk: Arc<D>, tokens: Tokens) -> Router {
-    router_with(desk, tokens, Limits::default())
+    router_with(desk, Arc::new(Live::new(tokens)), Limits::default())
 }
 
-/// [`router`] with other limits.
-pub fn router_with<D: Desk>(desk: Arc<D>, tokens: Tokens, limits: Limits) -> Router {
+/// [`router`] with callers that may change, and other limits.
+pub fn router_with<D: Desk>(desk: Arc<D>, tokens: Arc<Live<Tokens>>, limits: Limits) -> Router {
+    let (endpoints, document) = endpoints::<D>().finish();
     let api = Api(Arc::new(Shared {
         desk,
         tokens,
         limits,
-        pace: limits::Pace::new(limits.begins_per_minute),
+        paces: limits::Paces::new(&limits),
         waits: Arc::new(Semaphore::new(limits.waits)),
+        document,
     }));
-    Router::new()
-        .route("/v1/logins", post(logins::begin::<D>))
-        .route(
-            "/v1/logins/{id}",
-            get(logins::watch::<D>).delete(logins::cancel::<D>),
-        )
-        .route("/v1/enrolments", post(enrolments::open::<D>))
-        .route("/v1/enrolments/{session}", get(enrolments::watch::<D>))
-        .route(
-            "/v1/enrolments/{session}/confirm",
-            post(enrolments::confirm::<D>),
-        )
-        .route("/v1/accounts/{account}", get(accounts::show::<D>))
-        .route(
-            "/v1/accounts/{account}/history",
-            get(accounts::history::<D>),
-        )
-        .route(
-            "/v1/accounts/{account}/last-login",
-            get(accounts::last_login::<D>),
-        )
-        .route("/v1/accounts/{account}/freeze", post(accounts::freeze::<D>))
-        .route(
-            "/v1/accounts/{account}/unfreeze",
-            post(accounts::unfreeze::<D>),
-        )
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz::<D>))
+    endpoints
         .fallback(|| async { Refused::new(ProblemKind::NotFound, "no such path") })
-        .method_not_allowed_fallback(|| async {
-            Refused::new(ProblemKind::MethodNotAllowed, "no such method on this path")
-        })
+        .method_not_allowed_fallback(other_method)
         .layer(map_response(uncached))
+        .layer(from_fn(request_id::name))
         .with_state(api)
+}
+
+/// Every endpoint, once: its handler, the scope that it needs, and the problems of its own.
+fn endpoints<D: Desk>() -> Endpoints<D> {
+    use ProblemKind as P;
+    let needs = |scope, problems| Needs { scope, problems };
+    Endpoints::new()
+        .with(
+            logins::__path_begin,
+            logins::begin::<D>,
+            needs(Scope::Login, BEGIN),
+        )
+        .with(
+            logins::__path_watch,
+            logins::watch::<D>,
+            needs(Scope::Login, &[P::Malformed, P::UnknownLogin, P::TooMany]),
+        )
+        .with(
+            logins::__path_cancel,
+            logins::cancel::<D>,
+            needs(Scope::Login, &[P::Malformed, P::UnknownLogin, P::TooLate]),
+        )
+        .with(
+            enrolments::__path_open,
+            enrolments::open::<D>,
+            needs(
+                Scope::Enrol,
+                &[
+                    P::Malformed,
+                    P::TooLarge,
+                    P::TooMany,
+                    P::TrustOperatorUnreachable,
+                ],
+            ),
+        )
+        .with(
+            enrolments::__path_watch,
+            enrolments::watch::<D>,
+            needs(Scope::Enrol, &[P::Malformed, P::UnknownTicket, P::TooMany]),
+        )
+        .with(
+            enrolments::__path_confirm,
+            enrolments::confirm::<D>,
+            needs(
+                Scope::Enrol,
+                &[
+                    P::Malformed,
+                    P::TooLarge,
+                    P::UnknownTicket,
+                    P::WrongDigits,
+                    P::NoDigits,
+                ],
+            ),
+        )
+        .with(
+            accounts::__path_show,
+            accounts::show::<D>,
+            needs(
+                Scope::History,
+                &[P::Malformed, P::UnknownAccount, P::Pending],
+            ),
+        )
+        .with(
+            accounts::__path_history,
+            accounts::history::<D>,
+            needs(Scope::History, &[P::Malformed, P::UnknownAccount]),
+        )
+        .with(
+            accounts::__path_last_login,
+            accounts::last_login::<D>,
+            needs(
+                Scope::History,
+                &[P::Malformed, P::UnknownAccount, P::Pending],
+            ),
+        )
+        .with(
+            accounts::__path_freeze,
+            accounts::freeze::<D>,
+            needs(
+                Scope::Freeze,
+                &[
+                    P::Malformed,
+                    P::TooLarge,
+                    P::UnknownAccount,
+                    P::Pending,
+                    P::TooMany,
+                ],
+            ),
+        )
+        .with(
+            accounts::__path_unfreeze,
+            accounts::unfreeze::<D>,
+            needs(Scope::Desk, BEGIN),
+        )
+        .open(health::__path_healthz, health::healthz)
+        .open(health::__path_readyz, health::readyz::<D>)
+        .open(openapi::__path_show, openapi::show::<D>)
+}
+
+/// Problems of whatever asks the customer for something.
+const BEGIN: &[ProblemKind] = &[
+    ProblemKind::Malformed,
+    ProblemKind::TooLarge,
+    ProblemKind::UnknownAccount,
+    ProblemKind::Busy,
+    ProblemKind::Frozen,
+    ProblemKind::NotFrozen,
+    ProblemKind::Revoked,
+    ProblemKind::Pending,
+    ProblemKind::Conflict,
+    ProblemKind::TooMany,
+    ProblemKind::TrustOperatorUnreachable,
+    ProblemKind::DiskNearlyFull,
+    ProblemKind::ShareMissing,
+];
+
+/// What a path answers to a method that it lacks. Both answers name those that it has, in `Allow`
+/// (RFC 9110 §9.3.7, §15.5.6); there are no CORS headers, so browsers of other origins stay out.
+async fn other_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Refused::new(ProblemKind::MethodNotAllowed, "no such method on this path").into_response()
 }
 
 /// Answers hold tickets and logins: nobody on the way keeps them.
@@ -140,50 +248,4 @@ async fn uncached(response: Response) -> Response {
         response,
     )
         .into_response()
-}
-
-/// Why the HTTP side did not start or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// Tokens would travel in the clear.
-    #[error("http address is {found}, expected loopback: there is no TLS yet")]
-    NotLoopback {
-        /// The address bound.
-        found: SocketAddr,
-    },
-    /// The operating system refuses.
-    #[error("http side: {0}")]
-    Io(#[from] std::io::Error),
-}
-
-/// Serves until `shutdown` is ready, then answers what is under way and stops, at most 5 s later
-/// (requests that wait are cut off).
-///
-/// # Errors
-/// [`ServeError`].
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
-    let found = listener.local_addr()?;
-    if !found.ip().is_loopback() {
-        return Err(ServeError::NotLoopback { found });
-    }
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-        shutdown.await;
-        // Nobody listens when serving ended on its own.
-        let _ = stopping.send(());
-    });
-    let grace = async {
-        match stopped.await {
-            Ok(()) => tokio::time::sleep(Duration::from_secs(5)).await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        ended = serving.into_future() => Ok(ended?),
-        () = grace => Ok(()),
-    }
 }

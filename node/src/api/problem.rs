@@ -46,7 +46,6 @@ impl From<DeskError> for Refused {
             DeskError::UnknownTicket => ProblemKind::UnknownTicket,
             DeskError::TrustOperatorUnreachable => ProblemKind::TrustOperatorUnreachable,
             DeskError::NoDigits => ProblemKind::NoDigits,
-            DeskError::ShareMissing { .. } => ProblemKind::ShareMissing,
             DeskError::Stopping => ProblemKind::Stopping,
         };
         Refused::new(kind, detail)
@@ -74,6 +73,7 @@ impl From<Refusal> for Refused {
                 return Refused::later(detail, window_s);
             }
             Refusal::Rule(_) | Refusal::Replayed { .. } => ProblemKind::Malformed,
+            Refusal::NoShare => ProblemKind::ShareMissing,
             Refusal::DiskNearlyFull => ProblemKind::DiskNearlyFull,
             Refusal::Conflict => ProblemKind::Conflict,
             Refusal::Dead => ProblemKind::UnknownAccount,

@@ -22,7 +22,8 @@ use warifu_consensus::{
 use crate::{
     config::{
         BrokerTable, Card, Config, ConfigError, DeviceTable, FILE_NAME, File, LedgerTable,
-        NodeTable, TrustOperatorTable, default_master_key, file, read_ledger, render_ledger,
+        LimitsTable, NodeTable, TrustOperatorTable, default_master_key, file, read_ledger,
+        render_ledger,
     },
     output::{Exit, Failure, Output, role_name},
     secrets::{
@@ -60,9 +61,16 @@ pub(super) struct BrokerArgs {
     /// Where others reach this node [default: as --listen].
     #[arg(long)]
     announce: Vec<String>,
-    /// Where login services reach this node, loopback [default: 127.0.0.1:7201].
+    /// Where login services reach this node [default: 127.0.0.1:7201]. Off loopback only with
+    /// --certificate and --private-key.
     #[arg(long)]
     http: Option<String>,
+    /// The HTTP side's certificate chain, PEM; relative to the directory.
+    #[arg(long, value_name = "FILE", requires = "private_key")]
+    certificate: Option<PathBuf>,
+    /// The certificate's key, PEM, mode 0600; relative to the directory.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    private_key: Option<PathBuf>,
     /// What the first login service's blocks name as relying party [default: as --iss].
     #[arg(long)]
     aud: Option<String>,
@@ -128,13 +136,26 @@ fn broker(args: BrokerArgs, output: Output) -> Result<(), Failure> {
         trust_operator_addresses: Vec::new(),
         announce: Vec::new(),
         http: file::http(),
+        certificate: None,
+        private_key: None,
         tokens: file::tokens(),
         proposal_lifetime_s: file::proposal_lifetime_s(),
         ticket_lifetime_s: file::ticket_lifetime_s(),
         push: None,
+        limits: LimitsTable::default(),
     });
     broker.announce = announce.unwrap_or_else(|| listen.clone().unwrap_or_default());
     broker.http = http.unwrap_or(broker.http);
+    broker.certificate = place.file(
+        "certificate",
+        args.certificate,
+        old.map(|old| &old.certificate),
+    )?;
+    broker.private_key = place.file(
+        "private key",
+        args.private_key,
+        old.map(|old| &old.private_key),
+    )?;
     if let Some(card) = &card {
         broker.trust_operator_addresses = texts(&card.addresses);
     }
@@ -316,6 +337,19 @@ impl<'a> Place<'a> {
             (Some(given), _) => Ok(Some(given)),
             (None, found) => Ok(found.cloned()),
         }
+    }
+
+    /// [`Place::once`] of a file that may be named or not.
+    fn file(
+        &self,
+        field: &str,
+        given: Option<PathBuf>,
+        before: Option<&Option<PathBuf>>,
+    ) -> Result<Option<PathBuf>, Failure> {
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let found = before.and_then(Option::as_ref).map(text);
+        let kept = self.once(field, given.as_ref().map(text), found.as_ref())?;
+        Ok(kept.map(PathBuf::from))
     }
 
     fn list(
@@ -540,7 +574,7 @@ fn ensure_tokens(
     let made = Tokens::new(vec![Caller {
         name: FIRST_CALLER.to_owned(),
         aud: aud.to_owned(),
-        scopes: Scope::ALL.to_vec(),
+        scopes: Scope::USED.to_vec(),
         hash: token_hash(&secret_token),
     }]);
     let text = made

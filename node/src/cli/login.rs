@@ -1,6 +1,7 @@
 //! `warifu login`: a login service's login, from the number on the page to the verified block.
 
 use std::io::IsTerminal;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// From where; the device shows it.
     #[arg(long, default_value = "")]
     address: String,
+    /// The customer's address as seen by this login service: the broker counts by its network.
+    #[arg(long, value_name = "ADDRESS")]
+    client_ip: Option<IpAddr>,
     /// One thing to approve, as LABEL=VALUE; up to 16 times.
     #[arg(long = "detail", value_name = "LABEL=VALUE", value_parser = detail)]
     details: Vec<Detail>,
@@ -85,7 +89,7 @@ pub(super) fn run(args: Args, output: Output) -> Result<(), Failure> {
     };
     block_on(async {
         let login = service
-            .begin(pin, args.kind.into(), shown)
+            .begin_from(pin, args.kind.into(), shown, args.client_ip)
             .await
             .map_err(failure)?;
         show_number(&login, output)?;

@@ -53,6 +53,7 @@ const fn exit(error: &RunError) -> Exit {
         RunError::Secret(_)
         | RunError::Config(_)
         | RunError::Control(_)
+        | RunError::Certificate(_)
         | RunError::Listen { .. } => Exit::Configuration,
         _ => Exit::Io,
     }

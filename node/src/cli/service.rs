@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use warifu_client_sdk::login_service::problem::ProblemKind;
 use warifu_client_sdk::login_service::{
-    FilePins, LoginService, LoginServiceError, Pin, PinError, PinStore, Token,
+    Authorities, BrokerAddress, FilePins, LoginService, LoginServiceError, Pin, PinError, PinStore,
+    Token,
 };
 use warifu_consensus::party::Sub;
 
@@ -16,9 +17,12 @@ use crate::output::{Exit, Failure};
 /// How to reach the broker, and what this login service knows by itself.
 #[derive(Debug, Args)]
 pub(super) struct Connection {
-    /// The broker's HTTP side: http:// and a loopback address.
+    /// The broker's HTTP side: https:// and its name, or http:// and a loopback address.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7201")]
     broker: String,
+    /// Certificate authorities that vouch for the broker, PEM [default: those of this system].
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// File with this login service's token (mode 0600).
     #[arg(long, value_name = "FILE")]
     token_file: PathBuf,
@@ -40,8 +44,11 @@ impl Connection {
         let token = Token::from_file(&self.token_file).map_err(|error| configuration(&error))?;
         let ledger = read_ledger(&self.ledger).map_err(|error| configuration(&error))?;
         let aud = self.aud.clone().unwrap_or_else(|| ledger.iss.clone());
-        LoginService::new(&self.broker, token, ledger, aud, FilePins::new(&self.pins))
-            .map_err(failure)
+        let mut broker = BrokerAddress::new(&self.broker);
+        if let Some(ca) = &self.ca {
+            broker = broker.trusting(Authorities::from_file(ca).map_err(failure)?);
+        }
+        LoginService::new(broker, token, ledger, aud, FilePins::new(&self.pins)).map_err(failure)
     }
 }
 
@@ -82,6 +89,7 @@ impl Whose {
 pub(super) fn failure(error: LoginServiceError) -> Failure {
     let exit = match &error {
         LoginServiceError::BaseUrl { .. } => Exit::Usage,
+        LoginServiceError::Authorities { .. } => Exit::Configuration,
         LoginServiceError::Unreachable { .. } | LoginServiceError::Undecided { .. } => {
             Exit::Unreachable
         }

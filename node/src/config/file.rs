@@ -7,6 +7,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     ConfigError,
+    limits::LimitsTable,
     push::{self, PushTable},
 };
 
@@ -78,6 +79,10 @@ pub struct BrokerTable {
     /// The HTTP side's address and port.
     #[serde(default = "http")]
     pub http: String,
+    /// The certificate chain of the HTTP side, PEM.
+    pub certificate: Option<PathBuf>,
+    /// The certificate's key, PEM.
+    pub private_key: Option<PathBuf>,
     /// The hashed tokens' file.
     #[serde(default = "tokens")]
     pub tokens: PathBuf,
@@ -89,6 +94,9 @@ pub struct BrokerTable {
     pub ticket_lifetime_s: u64,
     /// The push service.
     pub push: Option<PushTable>,
+    /// How much callers may ask for.
+    #[serde(default)]
+    pub limits: LimitsTable,
 }
 
 /// `[trust_operator]`.
@@ -305,9 +313,19 @@ impl BrokerTable {
             list(&self.announce),
         );
         out.field(
-            "HTTP for login services, loopback only (default 127.0.0.1:7201).",
+            "HTTP for login services; off loopback only with a certificate (default 127.0.0.1:7201).",
             "http",
             text(&self.http),
+        );
+        out.optional(
+            "TLS: the certificate chain, PEM, own certificate first (default none: plain HTTP).",
+            "certificate",
+            self.certificate.as_deref().map(path),
+        );
+        out.optional(
+            "TLS: the certificate's key, PEM, mode 0600. Both files are read again when they change.",
+            "private_key",
+            self.private_key.as_deref().map(path),
         );
         out.field(
             "The login services and the hashes of their tokens (default tokens.toml).",
@@ -324,6 +342,7 @@ impl BrokerTable {
             "ticket_lifetime_s",
             self.ticket_lifetime_s.to_string(),
         );
+        self.limits.render(out);
         push::render(self.push.as_ref(), out);
     }
 }
@@ -370,6 +389,14 @@ impl Writer {
 
     pub(super) fn field(&mut self, comment: &str, name: &str, value: String) {
         self.push(&["# ", comment, "\n", name, " = ", &value, "\n"]);
+    }
+
+    /// A field that may be absent: then it stands there as a comment.
+    fn optional(&mut self, comment: &str, name: &str, value: Option<String>) {
+        match value {
+            Some(value) => self.field(comment, name, value),
+            None => self.push(&["# ", comment, "\n# ", name, " = \"…\"\n"]),
+        }
     }
 }
 

@@ -1,11 +1,17 @@
 //! The HTTP side over a desk in memory: every endpoint and every problem, and the login service's
 //! SDK against honest and lying brokers.
 
+mod callers;
 mod commands;
+mod connections;
 mod desk;
 mod endpoints;
+mod limits;
+mod openapi;
 mod problems;
+mod requests;
 mod sdk;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,14 +20,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use warifu_client_sdk::login_service::problem::{PROBLEM_JSON, Problem, ProblemKind};
 use warifu_consensus::agree::LoginId;
 use warifu_consensus::encoding::parse_b64;
 use warifu_consensus::party::Sub;
-use warifu_node::api::{self, Limits};
+use warifu_node::api::{self, Limits, Live};
 use warifu_node::secrets::{Caller, Scope, Tokens, token_hash};
 
+use crate::contract;
 use desk::{NOW, TestDesk};
 
 const BANK: &str = "https://bank.example";
@@ -60,6 +68,7 @@ struct Site {
     desk: Arc<TestDesk>,
     address: SocketAddr,
     client: reqwest::Client,
+    scheme: &'static str,
     server: JoinHandle<()>,
 }
 
@@ -79,25 +88,61 @@ impl Site {
     }
 
     async fn serve(desk: TestDesk, limits: Limits) -> Site {
+        Site::start(
+            desk,
+            limits,
+            None,
+            contract::client(),
+            std::future::pending(),
+        )
+        .await
+    }
+
+    /// Stops when the other end of `stop` says so.
+    async fn until(desk: TestDesk, stop: oneshot::Receiver<()>) -> Site {
+        let stop = async { stop.await.unwrap() };
+        Site::start(desk, Limits::default(), None, contract::client(), stop).await
+    }
+
+    /// Speaks TLS; its client is configured to believe it.
+    async fn secured(
+        desk: TestDesk,
+        limits: Limits,
+        tls: Arc<rustls::ServerConfig>,
+        trusted: rustls::ClientConfig,
+    ) -> Site {
+        let client = contract::client_with(trusted);
+        Site::start(desk, limits, Some(tls), client, std::future::pending()).await
+    }
+
+    async fn start(
+        desk: TestDesk,
+        limits: Limits,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        client: reqwest::Client,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Site {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let desk = Arc::new(desk);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = api::router_with(Arc::clone(&desk), tokens(), limits);
+        let router = api::router_with(Arc::clone(&desk), Arc::new(Live::new(tokens())), limits);
         let server = tokio::spawn(async move {
-            api::serve(listener, router, std::future::pending())
+            api::serve_with(listener, router, tls, limits, stop)
                 .await
                 .unwrap();
         });
         Site {
             desk,
             address,
-            client: reqwest::Client::new(),
+            client,
+            scheme,
             server,
         }
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
@@ -137,20 +182,25 @@ fn begin_body(account: Sub) -> Value {
     })
 }
 
+/// An answer, checked against the document that the site serves.
 async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
-    let response = request.send().await.unwrap();
-    let status = response.status();
-    let headers = response.headers();
-    assert_eq!(headers[header::CACHE_CONTROL], "no-store");
-    (status, response.json().await.unwrap())
+    let answer = contract::send(request).await;
+    assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+    (answer.status, answer.json())
 }
 
 /// The problem that a request ends with, with all that the document and the status line must say.
 async fn problem(request: RequestBuilder) -> (ProblemKind, Problem) {
-    let response = request.send().await.unwrap();
-    let status = response.status();
-    let headers = response.headers().clone();
-    let text = response.text().await.unwrap();
+    read_problem(contract::send(request).await)
+}
+
+fn read_problem(answer: contract::Answer) -> (ProblemKind, Problem) {
+    let contract::Answer {
+        status,
+        headers,
+        text,
+        ..
+    } = answer;
     assert_eq!(headers[header::CONTENT_TYPE], PROBLEM_JSON, "{text}");
     assert_eq!(headers[header::CACHE_CONTROL], "no-store");
     let problem: Problem = serde_json::from_str(&text).unwrap();

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use warifu_node::config::{Config, ConfigError, File};
+use warifu_node::{
+    api::Limits,
+    config::{Config, ConfigError, File, RoleConfig},
+};
 
 use super::init_all;
 
@@ -22,7 +25,7 @@ fn errors_name_the_field() {
     let dir = tempfile::tempdir().unwrap();
     init_all(dir.path());
     let replaced = |from: &'static str, to: &'static str| move |text: &str| text.replace(from, to);
-    let cases: [(&str, &str, &str, &[&str]); 17] = [
+    let cases: [(&str, &str, &str, &[&str]); 23] = [
         (
             "b",
             "ticket_lifetime_s",
@@ -64,7 +67,47 @@ fn errors_name_the_field() {
             "b",
             "127.0.0.1:7201",
             "192.0.2.1:7201",
-            &["broker.http is 192.0.2.1:7201", "loopback"],
+            &[
+                "broker.http is 192.0.2.1:7201",
+                "loopback",
+                "broker.certificate",
+            ],
+        ),
+        (
+            "b",
+            "# certificate = \"…\"",
+            "certificate = \"tls.pem\"",
+            &["broker.private_key is missing"],
+        ),
+        (
+            "b",
+            "# private_key = \"…\"",
+            "private_key = \"tls.key\"",
+            &["broker.certificate is missing"],
+        ),
+        (
+            "b",
+            "waits = 4096",
+            "waits = 0",
+            &["broker.limits.waits is 0, expected 1 or more"],
+        ),
+        (
+            "b",
+            "connections_per_network = 4096",
+            "connections_per_network = 8193",
+            &["broker.limits.connections_per_network is 8193, expected at most connections, 8192"],
+        ),
+        (
+            "b",
+            "begins_per_minute_per_account = 100",
+            "begins_per_minute_per_account = 6001",
+            &["broker.limits.begins_per_minute_per_account is 6001"],
+        ),
+        (
+            "b",
+            "[broker.limits]",
+            "[broker.limits]\nlogins = 1",
+            &["unknown field `logins`"],
         ),
         (
             "b",
@@ -204,4 +247,38 @@ fn a_socket_path_that_no_system_takes_is_refused() {
     let long = "x".repeat(108);
     let told = error(dir.path(), "d", |text| text.replace("control.sock", &long));
     assert!(told.contains("device.control is"), "{told}");
+}
+
+#[test]
+fn with_a_certificate_the_http_side_may_be_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    let path = dir.path().join("b/warifu.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let edited = text
+        .replace("127.0.0.1:7201", "0.0.0.0:7201")
+        .replace("# certificate = \"…\"", "certificate = \"tls.pem\"")
+        .replace(
+            "# private_key = \"…\"",
+            "private_key = \"/run/secrets/tls.key\"",
+        )
+        .replace(
+            "begins_per_minute_per_network = 600",
+            "begins_per_minute_per_network = 7",
+        );
+    fs::write(&path, edited).unwrap();
+    let config = Config::load(&dir.path().join("b")).unwrap();
+    let RoleConfig::Broker(broker) = config.role else {
+        panic!("a broker's directory")
+    };
+    let tls = broker.tls.unwrap();
+    assert_eq!(tls.certificate, dir.path().join("b/tls.pem"));
+    assert_eq!(tls.private_key, Path::new("/run/secrets/tls.key"));
+    assert_eq!(broker.limits.begins_per_minute_per_network, 7);
+    // A table of limits may name some, or be absent.
+    let (before, after) = text.split_once("[broker.limits]").unwrap();
+    assert!(!after.contains("\n["), "it is the last table");
+    fs::write(&path, before).unwrap();
+    let config = Config::load(&dir.path().join("b")).unwrap();
+    assert!(matches!(config.role, RoleConfig::Broker(b) if b.limits == Limits::default()));
 }

@@ -3,6 +3,7 @@
 mod configuration;
 mod control;
 mod house;
+mod https;
 mod init;
 mod ledger;
 

@@ -1,5 +1,7 @@
 //! Three nodes on loopback, in one process: real stores, real lines, real keys.
 
+mod http;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use tempfile::TempDir;

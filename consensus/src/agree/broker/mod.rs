@@ -221,6 +221,13 @@ impl Broker {
             && self.has_no_duty()
     }
 
+    /// Nothing that was asked for or owed is under way: the account's status changes only by a new
+    /// request.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.work.is_none() && self.queued.is_none() && self.foreign.is_none() && self.has_no_duty()
+    }
+
     /// No durable duty: no lock, no restrict signature, no freeze wanted, not restored.
     #[must_use]
     pub fn has_no_duty(&self) -> bool {

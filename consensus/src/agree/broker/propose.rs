@@ -72,9 +72,7 @@ impl Broker {
             )));
         }
         if self.content_key.is_none() || self.share.is_none() {
-            return Err(Refusal::Rule(
-                "this broker holds no key share of the account".into(),
-            ));
+            return Err(Refusal::NoShare);
         }
         begin
             .body

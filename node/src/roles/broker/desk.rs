@@ -5,7 +5,9 @@ use std::time::Duration;
 use warifu_client_sdk::runtime::KeeperError;
 use warifu_consensus::{
     agree::{Base, Begin, Input, LoginId, Outcome, Record},
+    block::{Kind, Sealed},
     body,
+    chain::Status,
     enrol::{SixDigits, Ticket, TicketSecret},
     party::{Role, Sub},
     time::Time,
@@ -70,6 +72,36 @@ impl Broker {
             .with(account, |machine, _| (machine.base().clone(), Vec::new()))
             .await
             .ok_or(DeskError::Stopping)
+    }
+}
+
+/// Blocks that one look at a history takes, on the way to the freeze of a frozen account.
+const FREEZE_PAGE: u64 = 100;
+
+impl Broker {
+    /// The freeze that an account stands under, if nothing is under way that could end it: an
+    /// unfreeze that is open is no reason to believe that a freeze is not needed.
+    async fn frozen_already(&self, account: Sub) -> Result<Option<Box<Sealed>>, DeskError> {
+        let accounts = &self.inner.operator.accounts;
+        let is_frozen = accounts
+            .with(account, |machine, _| {
+                let is_frozen = machine.base().status() == Some(Status::Frozen);
+                (is_frozen && machine.is_settled(), Vec::new())
+            })
+            .await
+            .ok_or(DeskError::Stopping)?;
+        let mut before = None;
+        while is_frozen {
+            let page = self.history(account, before, FREEZE_PAGE).await?;
+            before = page.last().map(|entry| entry.sealed.block.claims().height);
+            let is_freeze = |entry: &Entry| entry.sealed.block.claims().kind == Kind::Freeze;
+            match page.into_iter().find(is_freeze) {
+                Some(found) => return Ok(Some(Box::new(found.sealed))),
+                None if before.is_none_or(|height| height == 0) => break,
+                None => {}
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -326,6 +358,9 @@ impl Desk for Broker {
                 warifu_consensus::agree::Refusal::NoGenesis,
             ));
         }
+        if let Some(earlier) = self.frozen_already(account).await? {
+            return Ok(Frozen::Sealed(earlier));
+        }
         let mut happened = self.inner.happened.subscribe();
         let above = base.next_height();
         let accounts = &self.inner.operator.accounts;
@@ -340,8 +375,7 @@ impl Desk for Broker {
                     Ok(Happened::Sealed(sub, sealed))
                         if sub == account
                             && sealed.block.claims().height >= above
-                            && sealed.block.claims().kind
-                                == warifu_consensus::block::Kind::Freeze =>
+                            && sealed.block.claims().kind == Kind::Freeze =>
                     {
                         return Frozen::Sealed(sealed);
                     }
