@@ -209,9 +209,10 @@ pub struct SignedShare {
 /// The longest free text of another party that is shown, in characters.
 const MAX_PLAIN: usize = 300;
 
-/// Another party's free text, fit for a screen or a log: a control or invisible character, with
-/// which it could draw over what the customer reads, shows as U+FFFD.
-pub(crate) fn plain(text: &str) -> String {
+/// Another party's free text, fit for a screen or a log: at most 300 characters, and a control or
+/// invisible one, with which it could draw over what the customer reads, shows as U+FFFD.
+#[must_use]
+pub fn plain(text: &str) -> String {
     let shown = |c| if is_hidden(c) { '\u{fffd}' } else { c };
     text.chars().take(MAX_PLAIN).map(shown).collect()
 }

@@ -7,6 +7,7 @@ mod card;
 mod error;
 pub(crate) mod file;
 mod limits;
+mod push;
 
 use std::{
     net::SocketAddr,
@@ -25,9 +26,9 @@ pub use card::{Card, read_ledger, render_ledger};
 pub use error::ConfigError;
 pub use file::{BrokerTable, DeviceTable, File, LedgerTable, NodeTable, TrustOperatorTable};
 pub use limits::LimitsTable;
+pub use push::{PushConfig, PushTable, PushUrl};
 
-use crate::api::Limits;
-use crate::secrets::IdentitySeed;
+use crate::{api::Limits, output::Lang, secrets::IdentitySeed};
 
 /// The configuration's file name in a node's directory.
 pub const FILE_NAME: &str = "warifu.toml";
@@ -120,6 +121,8 @@ pub struct BrokerConfig {
     pub proposal_lifetime_s: u64,
     /// How long an enrolment ticket is good in seconds, 1 to 600.
     pub ticket_lifetime_s: u64,
+    /// The push service that wakes phones; `None` for nobody.
+    pub push: Option<PushConfig>,
     /// How much callers may ask for.
     pub limits: Limits,
 }
@@ -149,6 +152,8 @@ pub struct TrustOperatorConfig {
 pub struct DeviceConfig {
     /// The Unix socket of the control channel.
     pub control: PathBuf,
+    /// In what language it asks on a terminal; `None` for the locale's.
+    pub language: Option<Lang>,
 }
 
 impl Config {
@@ -555,6 +560,7 @@ impl Check<'_> {
                 table.ticket_lifetime_s,
                 MAX_TICKET_S,
             )?,
+            push: table.push.map(|push| push.check(self)).transpose()?,
             limits: self.limits(&table.limits)?,
         })
     }
@@ -578,7 +584,16 @@ impl Check<'_> {
             let expected = format!("a path of at most {MAX_SOCKET_PATH} bytes");
             return Err(self.field("device.control", format!("{found} bytes long"), expected));
         }
-        Ok(DeviceConfig { control })
+        let language = match table.language.as_str() {
+            "locale" => None,
+            "ja" => Some(Lang::Ja),
+            "en" => Some(Lang::En),
+            found => {
+                let found = format!("{found:?}");
+                return Err(self.field("device.language", found, "locale, ja or en"));
+            }
+        };
+        Ok(DeviceConfig { control, language })
     }
 }
 

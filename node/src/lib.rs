@@ -13,3 +13,4 @@ pub mod roles;
 pub mod run;
 pub mod secrets;
 pub mod store;
+mod words;

@@ -13,12 +13,14 @@ use warifu_consensus::{agree::TrustOperatorOptions, party::Role};
 use crate::{
     api::{self, Follow, Live},
     clock,
-    config::{BrokerConfig, Config, ConfigError, RoleConfig, TlsFiles, TrustOperatorConfig},
+    config::{
+        BrokerConfig, Config, ConfigError, PushConfig, RoleConfig, TlsFiles, TrustOperatorConfig,
+    },
     control::ControlError,
     observe::{Listener, Recorder, RecorderError},
     output, progress,
     roles::{
-        broker::{Broker, BrokerSettings},
+        broker::{Broker, BrokerSettings, PushSettings},
         device::{self, DeviceRunError},
         operator::{OperatorError, OperatorOptions},
         trust_operator::TrustOperator,
@@ -165,6 +167,15 @@ fn operator_options<'a>(
     })
 }
 
+/// The push service with its token.
+fn push_settings(push: &PushConfig) -> Result<PushSettings, SecretError> {
+    Ok(PushSettings {
+        url: push.url.clone(),
+        token: secrets::read_token(&push.token_file)?,
+        timeout: push.timeout,
+    })
+}
+
 async fn run_broker(
     config: Config,
     own: BrokerConfig,
@@ -191,6 +202,7 @@ async fn run_broker(
         trust_operator_announce: own.trust_operator_addresses.clone(),
         proposal_lifetime_s: own.proposal_lifetime_s,
         ticket_lifetime_s: own.ticket_lifetime_s,
+        push: own.push.as_ref().map(push_settings).transpose()?,
     };
     let broker = Broker::start(options, settings).await?;
     if let Some(watching) = &mut watching {

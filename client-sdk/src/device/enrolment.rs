@@ -15,7 +15,7 @@ use warifu_consensus::{
 use zeroize::Zeroizing;
 
 use super::{
-    DeviceError, Inner,
+    DeviceError, DeviceEvent, Inner,
     line::{self, Line, role_of},
     parse,
     watch::lock,
@@ -83,6 +83,7 @@ pub(super) async fn begin(inner: &Arc<Inner>, ticket: &Ticket) -> Result<Enrolli
         stage: watched,
     };
     lock(&inner.enrolments).push(enrolling.clone());
+    inner.watch.tell(DeviceEvent::Enrolling(enrolling.clone()));
     let Some(events) = line.take_events() else {
         return Err(DeviceError::Busy);
     };

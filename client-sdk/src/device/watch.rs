@@ -14,11 +14,11 @@ use warifu_consensus::{
     wire::Reason,
 };
 
-use super::PendingView;
+use super::{Enrolling, PendingView};
 use crate::runtime::{About, KeeperError, Watch};
 
 /// Events that a slow reader may fall behind.
-const BACKLOG: usize = 256;
+const BACKLOG: usize = 64;
 
 /// What happens on a device.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub enum DeviceEvent {
         /// The block.
         sealed: Box<Sealed>,
     },
+    /// An enrolment began; follow its stage.
+    Enrolling(Enrolling),
     /// The account was never born.
     Dead {
         /// The account.
@@ -93,7 +95,7 @@ impl DeviceWatch {
         lock(&self.prompts).get(proposal).map(|(sub, _)| *sub)
     }
 
-    fn tell(&self, event: DeviceEvent) {
+    pub(super) fn tell(&self, event: DeviceEvent) {
         // Nobody listening is fine: `pending` and the history hold what matters.
         drop(self.events.send(event));
     }

@@ -156,7 +156,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
                 left_by(from),
                 sub,
                 Command::Input {
-                    input,
+                    input: Box::new(input),
                     line: Some((from, session)),
                 },
             )
@@ -169,7 +169,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
     /// The line to a party came up for an account. What is unread of an older session is dropped
     /// when its turn comes, since [`Lines::session`] names another.
     pub fn line_up(&self, sub: Sub, role: Role, session: u64) {
-        let input = Input::LineUp(role);
+        let input = Box::new(Input::LineUp(role));
         if self
             .put(
                 sub,
@@ -189,13 +189,20 @@ impl<M: Machine, S: Store> Accounts<M, S> {
         let sender = lock(&self.shared.actors).get(&sub).cloned();
         if let Some(sender) = sender {
             let command = Command::Input {
-                input: Input::LineDown(role),
+                input: Box::new(Input::LineDown(role)),
                 line: None,
             };
             if sender.try_send(command).is_err() {
                 tracing::debug!(account = %sub, %role, "line-down dropped, too many wait");
             }
         }
+    }
+
+    /// Whether the account is in RAM. One that is not owes nothing, and learns of the lines that
+    /// are up when it is loaded.
+    #[must_use]
+    pub fn is_loaded(&self, sub: &Sub) -> bool {
+        lock(&self.shared.actors).contains_key(sub)
     }
 
     /// The accounts that are in RAM.
@@ -209,6 +216,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
     /// # Errors
     /// [`Busy`].
     pub fn ask(&self, sub: Sub, input: Input) -> Result<(), Busy> {
+        let input = Box::new(input);
         self.put(sub, Command::Input { input, line: None })
     }
 

@@ -27,8 +27,9 @@ pub(super) type Act<M> = Box<dyn FnOnce(&mut M, Time) -> Vec<Output> + Send>;
 /// What comes into an actor's inbox.
 pub(super) enum Command<M> {
     /// An input; `line` names the session that it came in, and a dead session's input is dropped.
+    /// Boxed: a queue allocates its places by the block, and an idle account's stays small.
     Input {
-        input: Input,
+        input: Box<Input>,
         line: Option<(Role, u64)>,
     },
     /// A question about the machine, answered between inputs, or something that only this party's
@@ -84,7 +85,7 @@ impl<M: Machine, S: Store> Actor<M, S> {
                     }) {
                         continue;
                     }
-                    self.step(&mut machine, input).await?;
+                    self.step(&mut machine, *input).await?;
                 }
                 Ok(Some(Command::With(act))) => {
                     let now = (self.shared.clock)();

@@ -392,3 +392,104 @@ impl NetworkBehaviour for Gate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct All(Admit);
+
+    impl Admission for All {
+        fn admit(&self, _: &[u8; 32]) -> Admit {
+            self.0
+        }
+    }
+
+    fn gate(admit: Admit, limits: Limits) -> Gate {
+        Gate::new([0; 32], Arc::new(All(admit)), Arc::new(limits))
+    }
+
+    fn address(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    fn at(text: &str) -> Option<Origin> {
+        origin(&address(&format!("{text}/tcp/7101")))
+    }
+
+    #[test]
+    fn one_machine_is_an_ipv4_address_or_an_ipv6_64() {
+        let home = at("/ip6/2001:db8:1:2::1");
+        assert!(home.is_some());
+        assert_eq!(home, at("/ip6/2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(home, at("/ip6/2001:db8:1:3::1"));
+        assert_eq!(at("/ip6/::ffff:192.0.2.1"), at("/ip4/192.0.2.1"));
+        assert_ne!(at("/ip6/::ffff:192.0.2.1"), at("/ip6/::ffff:192.0.2.2"));
+        // The loopback exemption holds for `::1` alone, not for its /64.
+        assert!(at("/ip6/::1").is_some_and(|origin| origin.is_loopback()));
+        assert!(at("/ip6/::2").is_some_and(|origin| !origin.is_loopback()));
+        assert_eq!(origin(&address("/dns4/broker.example/tcp/7101")), None);
+    }
+
+    #[test]
+    fn unfinished_handshakes_are_counted_by_64() {
+        let limits = Limits {
+            pending_per_address: 3,
+            ..Limits::default()
+        };
+        let mut gate = gate(Admit::Known, limits);
+        let local = address("/ip6/2001:db8::7/tcp/7101");
+        let mut comes = |number: usize, from: &str| {
+            let remote = address(&format!("{from}/tcp/{}", 40_000 + number));
+            let connection = ConnectionId::new_unchecked(number);
+            gate.handle_pending_inbound_connection(connection, &local, &remote)
+                .is_ok()
+        };
+        assert!(comes(1, "/ip6/2001:db8:1:2::1"));
+        assert!(comes(2, "/ip6/2001:db8:1:2::2"));
+        assert!(comes(3, "/ip6/2001:db8:1:2:a::3"));
+        assert!(!comes(4, "/ip6/2001:db8:1:2:b::4"));
+        assert!(comes(5, "/ip6/2001:db8:1:3::1"));
+        assert!(comes(6, "/ip4/192.0.2.1"));
+        assert!(comes(7, "/ip6/::ffff:192.0.2.1"));
+        assert!(comes(8, "/ip4/192.0.2.1"));
+        assert!(!comes(9, "/ip6/::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn strangers_are_counted_by_64() {
+        let limits = Limits {
+            strangers_per_address: 2,
+            ..Limits::default()
+        };
+        let mut gate = gate(Admit::Stranger, limits);
+        let now = Instant::now();
+        let mut comes = |number: u8, from: &str| {
+            let peer = [number; 32];
+            let origin = at(from);
+            let admitted = gate.admit(peer, origin, now);
+            if let Ok(guest) = admitted {
+                let line = Established {
+                    peer,
+                    outbound: false,
+                    origin,
+                    guest,
+                };
+                gate.enter(ConnectionId::new_unchecked(number.into()), line);
+            }
+            admitted.map(drop)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let _timers = runtime.enter();
+        assert_eq!(comes(1, "/ip6/2001:db8:1:2::1"), Ok(()));
+        assert_eq!(comes(2, "/ip6/2001:db8:1:2::2"), Ok(()));
+        assert_eq!(comes(3, "/ip6/2001:db8:1:2::3"), Err(Refused::Strangers));
+        assert_eq!(comes(4, "/ip6/2001:db8:1:4::3"), Ok(()));
+        for number in 5..9 {
+            assert_eq!(comes(number, "/ip6/::1"), Ok(()));
+        }
+    }
+}

@@ -175,8 +175,9 @@ impl Hub {
             return;
         };
         if busy {
-            // A line is about to become the session; look again later in case it does not.
-            wanted.due = Some(now + self.limits.redial_longest);
+            // A line is about to become the session, or an old one has not closed yet; look again
+            // in case it does not.
+            wanted.schedule(now, jitter(), &self.limits);
             return;
         }
         wanted.due = None;

@@ -57,17 +57,27 @@ pub const FRAME_PATIENCE: Duration = Duration::from_secs(5);
 /// A peer that takes none of our bytes for this time is cut.
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// An empty frame is sent when nothing else was for this time.
-pub const PING_EVERY: Duration = Duration::from_secs(15);
+/// Each side sends an empty frame when it has sent nothing for this time. Home routers and mobile
+/// networks forget an idle connection after half a minute at the worst; more often would cost a
+/// phone's battery and tell nobody anything.
+pub const PING_EVERY: Duration = Duration::from_secs(25);
 
-/// A line on which nothing arrived for this time is dead: three pings were lost.
-pub const SILENCE: Duration = Duration::from_secs(45);
+/// A line on which nothing arrived for this time is dead, also where no packet says so (a NAT table
+/// that was lost, a machine without power): two pings did not come.
+pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// First pause before dialling again.
 pub const REDIAL_FIRST: Duration = Duration::from_millis(200);
 
 /// Longest pause before dialling again; a session that lived as long resets the pause.
-pub const REDIAL_LONGEST: Duration = Duration::from_secs(10);
+pub const REDIAL_LONGEST: Duration = Duration::from_secs(30);
+
+/// The same for the line between the operators: it is one, and while it is down nobody logs in.
+pub const REDIAL_LONGEST_OF_OPERATOR: Duration = Duration::from_secs(2);
+
+/// A session's end adds a pause of up to this, uniform: devices whose operator restarts all lose
+/// their lines in one moment, and each handshake costs it a millisecond.
+pub const REDIAL_SPREAD: Duration = Duration::from_secs(2);
 
 /// Received and unread bytes of one peer (each frame counts [`FRAME_OVERHEAD`] more) at which
 /// reading from that peer stops. Overshoot is at most one read and one frame.
@@ -118,6 +128,8 @@ pub struct Limits {
     pub redial_first: Duration,
     /// See [`REDIAL_LONGEST`].
     pub redial_longest: Duration,
+    /// See [`REDIAL_SPREAD`].
+    pub redial_spread: Duration,
     /// See [`INBOX_BYTES`].
     pub inbox_bytes: usize,
     /// See [`OUTBOX_FRAMES`].
@@ -144,9 +156,22 @@ impl Default for Limits {
             silence: SILENCE,
             redial_first: REDIAL_FIRST,
             redial_longest: REDIAL_LONGEST,
+            redial_spread: REDIAL_SPREAD,
             inbox_bytes: INBOX_BYTES,
             outbox_frames: OUTBOX_FRAMES,
             outbox_bytes: OUTBOX_BYTES,
+        }
+    }
+}
+
+impl Limits {
+    /// The bounds of an operator's node: it dials the other operator only, and at once.
+    #[must_use]
+    pub fn of_operator() -> Self {
+        Self {
+            redial_longest: REDIAL_LONGEST_OF_OPERATOR,
+            redial_spread: Duration::ZERO,
+            ..Self::default()
         }
     }
 }

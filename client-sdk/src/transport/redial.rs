@@ -1,8 +1,8 @@
 //! When and where to dial a wanted peer again.
 //!
 //! Decides the pause before each try: it doubles from `redial_first` to `redial_longest`, with
-//! jitter so that nodes that lost each other do not meet again and again, and so that a restarted
-//! operator is not met by all its devices at once. Addresses take turns, one per try, so that a
+//! jitter so that nodes that lost each other do not meet again and again. A session's end adds up
+//! to `redial_spread`, so that a restarted operator is not met by all its devices at once. Addresses take turns, one per try, so that a
 //! wrong one delays the right one but never hides it. It never dials.
 
 use std::time::Duration;
@@ -69,6 +69,8 @@ impl Wanted {
             self.tries = 0;
         }
         self.schedule(now, jitter, limits);
+        let spread = limits.redial_spread / 255 * u32::from(jitter);
+        self.due = self.due.map(|due| due + spread);
     }
 
     /// Nothing to do while there is a session.
@@ -93,7 +95,10 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_to_its_limit_and_jitter_stays_inside() {
-        let limits = Limits::default();
+        let limits = Limits {
+            redial_longest: Duration::from_secs(10),
+            ..Limits::default()
+        };
         let longest: Vec<_> = (0..9).map(|n| pause(n, 255, &limits).as_millis()).collect();
         let shortest: Vec<_> = (0..9).map(|n| pause(n, 0, &limits).as_millis()).collect();
         assert_eq!(shortest, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
@@ -126,5 +131,24 @@ mod tests {
         assert_eq!(wanted.due, Some(now + Duration::from_millis(1600)));
         wanted.session_ended(limits.redial_longest, now, 0, &limits);
         assert_eq!(wanted.due, Some(now + Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn a_sessions_end_is_spread_and_a_failed_dial_is_not() {
+        let limits = Limits::default();
+        let now = Instant::now();
+        let due = |jitter, limits: &Limits| {
+            let mut wanted = Wanted::new(vec![], now);
+            wanted.session_ended(limits.redial_longest, now, jitter, limits);
+            wanted.due.unwrap() - now
+        };
+        assert_eq!(due(0, &limits), limits.redial_first / 2);
+        let last = due(255, &limits);
+        assert!(last > limits.redial_spread, "{last:?}");
+        assert!(last <= limits.redial_spread + limits.redial_first);
+        assert!(due(255, &Limits::of_operator()) <= limits.redial_first);
+        let mut wanted = Wanted::new(vec![], now);
+        wanted.schedule(now, 255, &limits);
+        assert!(wanted.due.unwrap() <= now + limits.redial_first);
     }
 }

@@ -1,9 +1,11 @@
 //! The transport over loopback: honest pairs here, hostile peers in `hostile`.
 
 mod addresses;
+mod away;
 mod hostile;
 mod pair;
 mod raw;
+mod yamux;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -146,6 +148,7 @@ fn quick() -> Limits {
     Limits {
         redial_first: Duration::from_millis(20),
         redial_longest: Duration::from_millis(400),
+        redial_spread: Duration::ZERO,
         ..Limits::default()
     }
 }

@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             DeviceEvent::Asked { prompt, .. } => ask(&device, &prompt).await?,
             DeviceEvent::Sealed { sealed, .. } => println!("sealed {}", sealed.block.claims().kind),
             DeviceEvent::Failed { reason } => return Err(reason.into()),
-            DeviceEvent::Gone { .. } | DeviceEvent::Dead { .. } => {}
+            DeviceEvent::Gone { .. } | DeviceEvent::Dead { .. } | DeviceEvent::Enrolling(_) => {}
         }
     }
 }

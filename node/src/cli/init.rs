@@ -141,6 +141,7 @@ fn broker(args: BrokerArgs, output: Output) -> Result<(), Failure> {
         tokens: file::tokens(),
         proposal_lifetime_s: file::proposal_lifetime_s(),
         ticket_lifetime_s: file::ticket_lifetime_s(),
+        push: None,
         limits: LimitsTable::default(),
     });
     broker.announce = announce.unwrap_or_else(|| listen.clone().unwrap_or_default());
@@ -238,6 +239,7 @@ fn device(args: DeviceArgs, output: Output) -> Result<(), Failure> {
         trust_operator: None,
         device: Some(device.unwrap_or_else(|| DeviceTable {
             control: file::control(),
+            language: file::language(),
         })),
     };
     let config = Config::check(place.dir, file.clone()).map_err(configuration)?;

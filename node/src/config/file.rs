@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::ConfigError;
-use super::limits::LimitsTable;
+use super::{
+    ConfigError,
+    limits::LimitsTable,
+    push::{self, PushTable},
+};
 
 /// `warifu.toml` as it stands in the file; nothing is checked but its form.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -95,6 +98,8 @@ pub struct BrokerTable {
     /// Seconds a ticket is good.
     #[serde(default = "ticket_lifetime_s")]
     pub ticket_lifetime_s: u64,
+    /// The push service.
+    pub push: Option<PushTable>,
     /// How much callers may ask for.
     #[serde(default)]
     pub limits: LimitsTable,
@@ -121,6 +126,9 @@ pub struct DeviceTable {
     /// The control channel's socket.
     #[serde(default = "control")]
     pub control: PathBuf,
+    /// `locale`, `ja` or `en`.
+    #[serde(default = "language")]
+    pub language: String,
 }
 
 /// Least of `node.disk_reserve_mib`: one segment's worth of restricts.
@@ -176,6 +184,11 @@ pub(crate) fn control() -> PathBuf {
     "control.sock".into()
 }
 
+/// Default of `device.language`.
+pub(crate) fn language() -> String {
+    "locale".into()
+}
+
 impl NodeTable {
     /// The defaults of a role's node.
     #[must_use]
@@ -223,6 +236,11 @@ impl File {
                 "Unix socket by which `warifu device` talks to the running device (default control.sock).",
                 "control",
                 path(&table.control),
+            );
+            out.field(
+                "In what language it asks on a terminal: locale, ja or en (default locale: as LANG says).",
+                "language",
+                text(&table.language),
             );
         }
         out.0
@@ -354,6 +372,7 @@ impl BrokerTable {
             self.ticket_lifetime_s.to_string(),
         );
         self.limits.render(out);
+        push::render(self.push.as_ref(), out);
     }
 }
 
@@ -408,7 +427,7 @@ impl Writer {
         self.0.extend(parts.iter().copied());
     }
 
-    fn heading(&mut self, comment: &str) {
+    pub(super) fn heading(&mut self, comment: &str) {
         self.push(&["# ", comment, "\n"]);
     }
 
@@ -434,7 +453,7 @@ pub(super) fn text(value: &str) -> String {
     toml::Value::String(value.to_owned()).to_string()
 }
 
-fn path(path: &Path) -> String {
+pub(super) fn path(path: &Path) -> String {
     text(&path.to_string_lossy())
 }
 

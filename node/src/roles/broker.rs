@@ -2,8 +2,12 @@
 
 mod desk;
 mod logins;
+mod push;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::sync::{broadcast, watch};
 use tracing::field::display;
@@ -29,6 +33,8 @@ use crate::{
     observe::{Watched, counts},
 };
 use logins::Logins;
+use push::Push;
+pub use push::{PushError, PushSettings};
 
 /// A broker's own settings.
 #[derive(Debug, Clone)]
@@ -41,6 +47,8 @@ pub struct BrokerSettings {
     pub proposal_lifetime_s: u64,
     /// Seconds that a ticket lives.
     pub ticket_lifetime_s: u64,
+    /// The push service that wakes phones.
+    pub push: Option<PushSettings>,
 }
 
 struct RecoverBroker {
@@ -70,6 +78,8 @@ pub(super) enum Happened {
 
 struct BrokerWatch {
     logins: Arc<Logins>,
+    /// Empty without a push service.
+    push: Arc<OnceLock<Push>>,
     happened: broadcast::Sender<Happened>,
     ending: Ending,
     clock: warifu_client_sdk::runtime::Clock,
@@ -82,7 +92,12 @@ impl Watch for BrokerWatch {
         let (sub, height) = (&about.sub, about.height);
         let trace = || about.trace().map(display);
         match event {
-            Event::Began { login, number, exp } => self.logins.began(login, number, exp),
+            Event::Began { login, number, exp } => {
+                self.logins.began(login, number, exp);
+                if let Some(push) = self.push.get() {
+                    push.opened(*sub, login, exp);
+                }
+            }
             Event::NotBegun { login, refusal } => self.logins.not_begun(login, refusal),
             Event::NotCancelled { login, refusal } => self.logins.not_cancelled(login, refusal),
             Event::Ended { login, outcome } => {
@@ -91,6 +106,9 @@ impl Watch for BrokerWatch {
                 tracing::info!(account = %sub, height, login = name, trace = trace(),
                     outcome = told, by = by.map(display), "login ended");
                 self.logins.ended(login, outcome, now);
+                if let Some(push) = self.push.get() {
+                    push.ended(sub, login);
+                }
             }
             Event::Sealed(sealed) => {
                 let c = sealed.block.claims();
@@ -166,8 +184,10 @@ impl Broker {
         let ending = Ending::default();
         let logins = Arc::new(Logins::default());
         let happened = broadcast::Sender::new(1024);
+        let push = Arc::new(OnceLock::new());
         let watch = Arc::new(BrokerWatch {
             logins: Arc::clone(&logins),
+            push: Arc::clone(&push),
             happened: happened.clone(),
             ending: ending.clone(),
             clock: Arc::clone(&options.clock),
@@ -179,6 +199,9 @@ impl Broker {
         })
         .await?;
         let operator = Arc::new(operator);
+        if let Some(service) = settings.push.clone() {
+            start_push(&operator, service, &push)?;
+        }
         let now = (operator.clock)();
         let mut duties = Vec::new();
         let is_old = |sealed: &Sealed| Logins::is_forgotten(sealed.block.claims().exp, now);
@@ -302,6 +325,27 @@ impl Broker {
         let peer = operator.directory.peer(&Sub::ZERO, Role::TrustOperator)?;
         operator.lines.session_of(&peer)
     }
+}
+
+/// Follows open proposals and devices' lines from now on.
+fn start_push(
+    operator: &Arc<Operator<ProposingMachine>>,
+    service: PushSettings,
+    place: &OnceLock<Push>,
+) -> Result<(), OperatorError> {
+    let (directory, lines) = (Arc::clone(&operator.directory), Arc::clone(&operator.lines));
+    let has_line = Box::new(move |sub: &Sub| {
+        let device = directory.peer(sub, Role::Device);
+        device.is_some_and(|device| lines.session_of(&device).is_some())
+    });
+    let (iss, clock) = (operator.ledger.iss.clone(), Arc::clone(&operator.clock));
+    let push = Push::new(service, iss, clock, has_line)?;
+    let told = push.clone();
+    operator.on_device_down(Box::new(move |sub| told.line_down(sub)));
+    if place.set(push).is_err() {
+        tracing::error!("a second push service was offered and not taken");
+    }
+    Ok(())
 }
 
 /// The records leave something that the broker owes: recovered cheaply, without secrets.

@@ -1,10 +1,17 @@
-//! A running device: the SDK's device, answered for on its control channel.
+//! A running device: the SDK's device, answered for on its control channel, and on its terminal
+//! where somebody is there. Both ask and take answers at once; the first answer counts.
+
+mod input;
+mod reply;
+mod terminal;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::broadcast::error::RecvError;
 use warifu_client_sdk::{
-    device::{Decision, Device, DeviceError, DeviceEvent, DeviceOptions, EnrolStage, Enrolling},
+    device::{
+        self, Decision, Device, DeviceError, DeviceEvent, DeviceOptions, EnrolStage, Enrolling,
+    },
     transport::Limits,
 };
 use warifu_consensus::{
@@ -23,6 +30,8 @@ use crate::{
     run::node_clock,
     secrets::{self, SecretError},
 };
+
+use terminal::Terminal;
 
 /// How long `device freeze` waits for its block before it answers that the wish stands.
 const FREEZE_WAIT: Duration = Duration::from_secs(10);
@@ -76,6 +85,10 @@ pub async fn run(
     });
     let path = own.control.display().to_string();
     output::ready(Role::Device, &[("control", &path)]).map_err(DeviceRunError::Io)?;
+    let asking = Terminal::open(own.language).map(|terminal| {
+        tracing::debug!("somebody is at the terminal");
+        tokio::spawn(terminal.run(device.clone()))
+    });
     let failed = async {
         loop {
             match events.recv().await {
@@ -90,6 +103,11 @@ pub async fn run(
         reason = failed => Err(DeviceRunError::Ended(reason)),
         served = control::serve(listener, handler) => served.map_err(DeviceRunError::Channel),
     };
+    if let Some(asking) = asking {
+        asking.abort();
+        // Cancelled is what it is meant to be; its last line is ended either way.
+        drop(asking.await);
+    }
     device.stop().await;
     if let Err(error) = std::fs::remove_file(&own.control) {
         tracing::debug!(%error, "control socket not removed");
@@ -203,23 +221,7 @@ impl Handler {
     }
 
     fn pending(&self) -> Answer {
-        let views = self.device.pending().into_iter().map(|p| {
-            let body = p.prompt.body.as_ref();
-            let claims = &p.prompt.claims;
-            PendingView {
-                proposal: p.prompt.hash.to_string(),
-                account: p.sub.to_string(),
-                kind: claims.kind.name().to_owned(),
-                aud: claims.aud.clone(),
-                channel: body.map(|b| b.channel.clone()).unwrap_or_default(),
-                address: body.map(|b| b.address.clone()).unwrap_or_default(),
-                details: body.map(|b| b.details.clone()).unwrap_or_default(),
-                reference: body.and_then(|b| b.reference.clone()),
-                exp: claims.exp,
-                height: claims.height,
-            }
-        });
-        Answer::Pending(views.collect())
+        Answer::Pending(self.device.pending().iter().map(view).collect())
     }
 
     async fn approve(&self, proposal: &str, number: u8) -> Result<Answer, Answer> {
@@ -313,6 +315,24 @@ impl Handler {
             }
         });
         Ok(Answer::History(views.collect()))
+    }
+}
+
+/// A proposal as commands and the terminal show it.
+fn view(pending: &device::PendingView) -> PendingView {
+    let body = pending.prompt.body.as_ref();
+    let claims = &pending.prompt.claims;
+    PendingView {
+        proposal: pending.prompt.hash.to_string(),
+        account: pending.sub.to_string(),
+        kind: claims.kind.name().to_owned(),
+        aud: claims.aud.clone(),
+        channel: body.map(|b| b.channel.clone()).unwrap_or_default(),
+        address: body.map(|b| b.address.clone()).unwrap_or_default(),
+        details: body.map(|b| b.details.clone()).unwrap_or_default(),
+        reference: body.and_then(|b| b.reference.clone()),
+        exp: claims.exp,
+        height: claims.height,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::HashSet,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use tokio::{
@@ -24,6 +24,7 @@ use warifu_consensus::{
     block::Sealed,
     party::{Ledger, Role, Sub},
     signature::IdentityKey,
+    vote::{Statement, Verb, Vote},
     wire::{Agree, Message},
 };
 
@@ -62,6 +63,9 @@ pub enum OperatorError {
     /// The operating system gives no threads.
     #[error("cannot start the signing threads: {0}")]
     Threads(std::io::Error),
+    /// The push service.
+    #[error(transparent)]
+    Push(#[from] super::broker::PushError),
 }
 
 /// What an operator needs to start.
@@ -90,6 +94,9 @@ pub struct OperatorOptions<'a> {
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
+/// Told of each account whose device's line is gone.
+pub(super) type DeviceDown = Box<dyn Fn(&Sub) + Send + Sync>;
+
 /// An operator's open things.
 pub struct Operator<M: Machine> {
     /// Its role.
@@ -111,6 +118,9 @@ pub struct Operator<M: Machine> {
     /// Strangers that spoke in their session, at most as many as hold a line.
     heard: Mutex<HashSet<[u8; 32]>>,
     skew: Skew,
+    /// Devices whose first question in their session was answered without their account.
+    greeted: Mutex<HashSet<[u8; 32]>>,
+    device_down: OnceLock<DeviceDown>,
     handle: Handle,
     signing: Signing,
 }
@@ -203,6 +213,8 @@ impl<M: Machine> Operator<M> {
             lines,
             heard: Mutex::default(),
             skew: Skew::default(),
+            greeted: Mutex::default(),
+            device_down: OnceLock::new(),
             handle,
             signing: Signing(Mutex::new(Some(signing))),
         })
@@ -212,6 +224,13 @@ impl<M: Machine> Operator<M> {
     #[must_use]
     pub fn signing(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Sets who is told when a device's line is gone, once.
+    pub(super) fn on_device_down(&self, told: DeviceDown) {
+        if self.device_down.set(told).is_err() {
+            tracing::error!("a second listener to devices' lines was offered and not taken");
+        }
     }
 
     /// Enters every account of the store in the directory. Of each it reads the first record, and
@@ -254,7 +273,7 @@ impl<M: Machine> Operator<M> {
             identity: wire_identity,
             listen,
             admission: Arc::clone(&self.directory) as _,
-            limits: Limits::default(),
+            limits: Limits::of_operator(),
         })
         .await?;
         let other = self.directory.other();
@@ -311,7 +330,11 @@ impl<M: Machine> Operator<M> {
             }
         } else if let Some(sub) = self.directory.account_of(&peer) {
             tracing::debug!(account = %sub, "device line up");
-            self.accounts.line_up(sub, Role::Device, session.0);
+            lock(&self.greeted).remove(&peer);
+            // Nothing is loaded for a device that only comes back.
+            if self.accounts.is_loaded(&sub) {
+                self.accounts.line_up(sub, Role::Device, session.0);
+            }
         } else {
             enrolments.up(peer);
         }
@@ -328,7 +351,11 @@ impl<M: Machine> Operator<M> {
             }
         } else if let Some(sub) = self.directory.account_of(&peer) {
             tracing::debug!(account = %sub, reason, "device line down");
+            lock(&self.greeted).remove(&peer);
             self.accounts.line_down(sub, Role::Device);
+            if let Some(told) = self.device_down.get() {
+                told(&sub);
+            }
         }
     }
 
@@ -376,7 +403,9 @@ impl<M: Machine> Operator<M> {
             }
             Message::Agree { sub, agree } => match self.directory.role_about(&sub, &peer) {
                 Some(from) if self.directory.has(&sub) => {
-                    self.accounts.deliver(sub, from, session, *agree);
+                    if from != Role::Device || !self.greet(sub, peer, &agree) {
+                        self.accounts.deliver(sub, from, session, *agree);
+                    }
                 }
                 Some(from) if enrolments.may_found(&sub) => {
                     enrolments.defer(sub, from, session, *agree);
@@ -391,6 +420,47 @@ impl<M: Machine> Operator<M> {
                 }
             },
         }
+    }
+
+    /// Every device says its head when it comes (protocol rule 8). To one that is not behind, the
+    /// broker answers without its account: after a restart all devices come back within seconds,
+    /// and none of their accounts need be read, folded and compared. Once a session; whoever asks
+    /// again is answered by the account.
+    fn greet(&self, sub: Sub, peer: [u8; 32], agree: &Agree) -> bool {
+        let Agree::HeadIs {
+            head: Some(head),
+            ask: true,
+            notice: false,
+            ..
+        } = agree
+        else {
+            return false;
+        };
+        if self.role != Role::Broker
+            || self.accounts.is_loaded(&sub)
+            || !matches!(self.keeper.head(&sub), Ok(Some(own)) if own == head.hash)
+            || !lock(&self.greeted).insert(peer)
+        {
+            return false;
+        }
+        let said = Statement {
+            verb: Verb::Head,
+            role: self.role,
+            sub,
+            hash: head.hash,
+        };
+        let agree = Agree::HeadIs {
+            head: Some(*head),
+            vote: Some(Vote::sign(&self.key, &said)),
+            ask: false,
+            notice: false,
+        };
+        let agree = Box::new(agree);
+        match (Message::Agree { sub, agree }).to_frame() {
+            Ok(frame) => self.lines.send_to(peer, frame),
+            Err(error) => tracing::error!(account = %sub, %error, "not greeted"),
+        }
+        true
     }
 
     /// The other operator asks about an account that has no records here. The trust operator's

@@ -382,6 +382,7 @@ async fn restart(net: Net, change: impl FnOnce(&Path)) -> Net {
                 trust_operator_announce: addresses,
                 proposal_lifetime_s: 30,
                 ticket_lifetime_s: 600,
+                push: None,
             };
             if let Ok(broker) = Broker::start(options, settings).await {
                 return broker;

@@ -155,6 +155,7 @@ async fn start_broker(dir: &TempDir, ledger: &Ledger, other: &[Multiaddr]) -> Br
         trust_operator_announce: other.to_vec(),
         proposal_lifetime_s: 30,
         ticket_lifetime_s: 600,
+        push: None,
     };
     Broker::start(options, settings).await.unwrap()
 }
@@ -416,6 +417,7 @@ async fn everything_survives_a_restart_of_all_three() {
                 trust_operator_announce: trust_operator_addresses.clone(),
                 proposal_lifetime_s: 30,
                 ticket_lifetime_s: 600,
+                push: None,
             };
             if let Ok(broker) = Broker::start(options, settings).await {
                 return broker;

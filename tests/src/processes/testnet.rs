@@ -270,6 +270,14 @@ impl Testnet {
         Node::ALL
             .into_iter()
             .try_for_each(|node| self.start(node))?;
+        self.wait_ready()
+    }
+
+    /// Waits until the broker says that logins are possible.
+    ///
+    /// # Errors
+    /// [`Failed`] with the end of its log.
+    pub fn wait_ready(&self) -> Result<(), Failed> {
         let step = Duration::from_millis(50);
         for _ in 0..START.as_millis() / step.as_millis() {
             if self.is_ready() {

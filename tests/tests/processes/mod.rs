@@ -1,7 +1,10 @@
 //! Real processes: what three nodes promise survives SIGKILL.
 
-mod watching;
+mod outage;
+mod push;
 mod stopping;
+mod terminal;
+mod watching;
 
 use std::{
     collections::BTreeMap,

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Device, unexpected, words};
+use super::{Device, unexpected};
 use crate::{
     control::{Answer, EnrolState, EnrolView, MAX_REQUEST, Request},
     output::{Exit, Failure, Style, large},
-    progress,
+    progress, words,
 };
 
 /// How often the running device is asked how far it is.

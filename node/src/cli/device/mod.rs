@@ -5,7 +5,6 @@
 //! broker states comes after, and is called so.
 
 mod enrol;
-mod words;
 
 use std::{
     io::{self, BufRead, IsTerminal, Write},
@@ -19,6 +18,7 @@ use crate::{
         RefusalKind, RefusalView, Request,
     },
     output::{Exit, Failure, Output, role_name},
+    words,
 };
 
 #[derive(Debug, clap::Args)]
