@@ -9,6 +9,7 @@ pub(crate) mod file;
 use std::{
     net::SocketAddr,
     path::{Component, Path, PathBuf},
+    time::Duration,
 };
 
 use warifu_client_sdk::transport::{self, Multiaddr};
@@ -58,6 +59,8 @@ pub struct NodeConfig {
     pub log: String,
     /// How it is logged.
     pub log_format: LogFormat,
+    /// Extra time of each sync of journal and vault: never from the file, a bench's wish.
+    pub sync_delay: Duration,
 }
 
 /// The form of log lines on stderr.
@@ -456,6 +459,7 @@ impl Check<'_> {
             listen,
             log: table.log,
             log_format,
+            sync_delay: Duration::ZERO,
         })
     }
 

@@ -2,6 +2,7 @@
 //! nothing else ends the process.
 
 mod account;
+mod bench;
 mod device;
 mod enrol;
 mod init;
@@ -49,6 +50,9 @@ enum Command {
     /// Look at, freeze or unfreeze a customer's account, as a login service.
     #[command(subcommand)]
     Account(account::Command),
+    /// Measure logins, or what idle devices cost, with three processes of its own.
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 /// Parses the process's arguments, runs the command, and gives its exit code.
@@ -90,6 +94,7 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         Command::Login(args) => login::run(*args, output),
         Command::Enrol(command) => enrol::run(command, output),
         Command::Account(command) => account::run(command, output),
+        Command::Bench(command) => bench::run(command, output),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `warifu run`: starts the node of a directory, and stops it gracefully on SIGINT or SIGTERM.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -17,15 +17,22 @@ pub(super) struct Args {
     /// The node's directory, made by `warifu init`.
     #[arg(long)]
     dir: PathBuf,
+    /// Bench only: every sync of journal and vault takes so much longer, in milliseconds.
+    #[arg(long, hide = true, default_value_t = 0, value_name = "MS")]
+    sync_delay_ms: u64,
+    /// Bench only: also stop when standard input ends, so that the node does not outlive the bench.
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = Config::load(&args.dir)
+    let mut config = Config::load(&args.dir)
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
     // Signing with another key than the pinned one would be refused by everybody else.
     config
         .identity()
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
+    config.node.sync_delay = Duration::from_millis(args.sync_delay_ms);
     start_log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -34,10 +41,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     runtime.block_on(async {
         let mut interrupt = watch(SignalKind::interrupt())?;
         let mut terminate = watch(SignalKind::terminate())?;
+        let input = until_stdin_ends(args.until_stdin_ends);
         let shutdown = async move {
             let name = tokio::select! {
                 _ = interrupt.recv() => "SIGINT",
                 _ = terminate.recv() => "SIGTERM",
+                () = input => "standard input ended",
             };
             tracing::info!(signal = name, "stopping");
         };
@@ -56,6 +65,20 @@ const fn exit(error: &RunError) -> Exit {
         | RunError::Listen { .. } => Exit::Configuration,
         _ => Exit::Io,
     }
+}
+
+/// Ready when standard input ends; never, unless `wanted`. Its thread ends with the process.
+pub(super) async fn until_stdin_ends(wanted: bool) {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    if !wanted {
+        return std::future::pending().await;
+    }
+    std::thread::spawn(move || {
+        // An input that can't be read has ended too; nobody may wait for it any more.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
 }
 
 fn watch(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {

@@ -5,6 +5,7 @@ use std::{
     collections::HashSet,
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -73,6 +74,8 @@ pub struct OperatorOptions<'a> {
     pub data: &'a Path,
     /// Opens the vault.
     pub master_key: MasterKey,
+    /// Extra time of each sync of journal and vault: none but in a bench.
+    pub sync_delay: Duration,
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
     /// Where to dial the other operator; empty where the other dials.
@@ -149,13 +152,15 @@ impl<M: Machine> Operator<M> {
                 expected: warifu_consensus::encoding::text_b64(&pinned),
             });
         }
-        let journal = JournalOptions::new(ledger.iss.clone(), role.number());
+        let mut journal = JournalOptions::new(ledger.iss.clone(), role.number());
+        journal.sync_delay = options.sync_delay;
         let store =
             store::open(options.data, journal, options.progress).map_err(KeeperError::from)?;
-        let vault = Vault::open(
+        let vault = Vault::open_slowed(
             &options.data.join("vault"),
             &options.master_key,
             &ledger.iss,
+            options.sync_delay,
         )
         .map_err(KeeperError::from)?;
         let keeper = Keeper::new(Arc::new(store), Arc::new(vault));

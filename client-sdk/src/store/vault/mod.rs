@@ -85,6 +85,7 @@ struct VaultFile {
     identity: Identity,
     live: Arc<Live>,
     stopped: Arc<AtomicBool>,
+    sync_delay: Duration,
 }
 
 impl Vault {
@@ -96,6 +97,19 @@ impl Vault {
     /// [`StoreError::Corrupt`], [`StoreError::FutureVersion`] (nothing was changed), or
     /// [`StoreError::Io`].
     pub fn open(dir: &Path, master_key: &MasterKey, origin: &str) -> Result<Self, StoreError> {
+        Self::open_slowed(dir, master_key, origin, Duration::ZERO)
+    }
+
+    /// [`Vault::open`] on a disk whose every sync takes `sync_delay` more: a bench's slow disk.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn open_slowed(
+        dir: &Path,
+        master_key: &MasterKey,
+        origin: &str,
+        sync_delay: Duration,
+    ) -> Result<Self, StoreError> {
         let lock = DirectoryLock::take(dir)?;
         let identity = Identity {
             magic: VAULT_MAGIC,
@@ -113,6 +127,7 @@ impl Vault {
             identity,
             live,
             stopped: Arc::new(AtomicBool::new(false)),
+            sync_delay,
         };
         let writer = file.spawn_writer(tail)?;
         Ok(Self {
@@ -262,7 +277,7 @@ impl VaultFile {
             identity: self.identity.clone(),
             segment_bytes: u64::MAX,
             queue: QUEUE,
-            sync_delay: Duration::ZERO,
+            sync_delay: self.sync_delay,
             before_sync: None,
         };
         let sink = LiveSink(Arc::clone(&self.live));
