@@ -61,6 +61,8 @@ pub struct NodeConfig {
     pub log_format: LogFormat,
     /// Extra time of each sync of journal and vault: never from the file, a bench's wish.
     pub sync_delay: Duration,
+    /// Where an operator is watched (`/metrics`); `None` for nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The form of log lines on stderr.
@@ -452,6 +454,7 @@ impl Check<'_> {
             let expected = "a filter such as info or warifu_node=debug,info";
             return Err(self.field("node.log", format!("{:?}", table.log), expected));
         }
+        let metrics = self.metrics(&table.metrics, table.metrics_off_loopback, role)?;
         Ok(NodeConfig {
             identity,
             master_key,
@@ -460,7 +463,31 @@ impl Check<'_> {
             log: table.log,
             log_format,
             sync_delay: Duration::ZERO,
+            metrics,
         })
+    }
+
+    /// Where the node is watched. Whoever reaches that address reads it, so leaving loopback is said twice.
+    fn metrics(
+        &self,
+        text: &str,
+        off_loopback: bool,
+        role: Role,
+    ) -> Result<Option<SocketAddr>, ConfigError> {
+        let wrong = |expected| Err(self.field("node.metrics", format!("{text:?}"), expected));
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if role == Role::Device {
+            return wrong("no such field: a device listens nowhere");
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() || off_loopback => Ok(Some(address)),
+            Ok(_) => wrong(
+                "a loopback address, or metrics_off_loopback = true: this listener has no TLS and asks nobody who calls",
+            ),
+            Err(_) => wrong("an address and port such as 127.0.0.1:7203, or nothing"),
+        }
     }
 
     /// Joins the path and refuses one inside the node's directory or its data: a copy of either

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod export;
+pub mod observe;
 pub mod output;
 pub mod roles;
 pub mod run;

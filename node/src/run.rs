@@ -11,6 +11,7 @@ use crate::{
     api, clock,
     config::{BrokerConfig, Config, ConfigError, RoleConfig, TrustOperatorConfig},
     control::ControlError,
+    observe::{Listener, Recorder, RecorderError},
     output,
     roles::{
         broker::{Broker, BrokerSettings},
@@ -47,6 +48,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// What the node does can't be counted.
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
     /// The HTTP side stopped.
     #[error(transparent)]
     Serve(#[from] api::ServeError),
@@ -106,6 +110,25 @@ impl Rebuild {
     }
 }
 
+/// The listener for those who watch, if the configuration has one; bound before any store is opened.
+async fn watch_listener(config: &Config) -> Result<Option<Listener>, RunError> {
+    let Some(address) = config.node.metrics else {
+        return Ok(None);
+    };
+    let bound = Listener::bind(address, Recorder::install()?).await;
+    bound
+        .map(Some)
+        .map_err(|source| RunError::Listen { address, source })
+}
+
+/// Says that an operator is up, and where.
+fn ready(role: Role, fields: &[(&str, &str)], watching: Option<&Listener>) -> Result<(), RunError> {
+    let url = watching.map(Listener::url);
+    let metrics = url.as_deref().map(|url| ("metrics", url));
+    let fields: Vec<(&str, &str)> = fields.iter().copied().chain(metrics).collect();
+    output::ready(role, &fields).map_err(RunError::Ready)
+}
+
 fn operator_options<'a>(
     config: &'a Config,
     role: Role,
@@ -141,6 +164,7 @@ async fn run_broker(
             address: own.http,
             source,
         })?;
+    let mut watching = watch_listener(&config).await?;
     let mut bar = Rebuild::new();
     let mut progress = |done, total| bar.show(done, total);
     let options = operator_options(
@@ -156,15 +180,18 @@ async fn run_broker(
         ticket_lifetime_s: own.ticket_lifetime_s,
     };
     let broker = Broker::start(options, settings).await?;
+    if let Some(watching) = &mut watching {
+        watching.serve(broker.readiness());
+    }
     let http = listener.local_addr().unwrap_or(own.http);
-    output::ready(
+    ready(
         Role::Broker,
         &[
             ("http", &format!("http://{http}")),
             ("listen", &broker.listeners().join(",")),
         ],
-    )
-    .map_err(RunError::Ready)?;
+        watching.as_ref(),
+    )?;
     let (stop, stopped) = oneshot::channel::<()>();
     let router = api::router(Arc::new(broker.clone()), tokens);
     let mut serving = tokio::spawn(api::serve(listener, router, async move {
@@ -192,6 +219,7 @@ async fn run_trust_operator(
     own: TrustOperatorConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let mut watching = watch_listener(&config).await?;
     let mut bar = Rebuild::new();
     let mut progress = |done, total| bar.show(done, total);
     let options = operator_options(
@@ -204,11 +232,14 @@ async fn run_trust_operator(
         unfreeze_delay_s: own.unfreeze_delay_s,
     };
     let node = TrustOperator::start(options, policy).await?;
-    output::ready(
+    if let Some(watching) = &mut watching {
+        watching.serve(node.readiness());
+    }
+    ready(
         Role::TrustOperator,
         &[("listen", &node.listeners().join(","))],
-    )
-    .map_err(RunError::Ready)?;
+        watching.as_ref(),
+    )?;
     let ending = node.ending.clone();
     let ended = tokio::select! {
         () = shutdown => None,

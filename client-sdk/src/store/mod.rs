@@ -12,6 +12,7 @@ mod encoding;
 mod index;
 mod journal;
 mod journal_store;
+mod measure;
 mod options;
 mod recent;
 pub mod suite;

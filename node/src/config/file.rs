@@ -55,6 +55,12 @@ pub struct NodeTable {
     /// `text` or `json`.
     #[serde(default = "log_format")]
     pub log_format: String,
+    /// Where an operator is watched: an address and port, empty for nowhere.
+    #[serde(default)]
+    pub metrics: String,
+    /// Whether `metrics` may be an address that other machines reach.
+    #[serde(default)]
+    pub metrics_off_loopback: bool,
 }
 
 /// `[broker]`.
@@ -156,6 +162,8 @@ impl NodeTable {
             listen,
             log: log(),
             log_format: log_format(),
+            metrics: String::new(),
+            metrics_off_loopback: false,
         }
     }
 }
@@ -249,6 +257,19 @@ impl NodeTable {
             "log_format",
             text(&self.log_format),
         );
+        // A device has no identity file, and nobody to watch it.
+        if self.identity.is_some() {
+            out.field(
+                "Where /metrics, /healthz and /readyz are served, such as 127.0.0.1:7203 (default empty: nowhere).",
+                "metrics",
+                text(&self.metrics),
+            );
+            out.field(
+                "That listener has neither TLS nor callers; true lets it leave loopback (default false).",
+                "metrics_off_loopback",
+                self.metrics_off_loopback.to_string(),
+            );
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     enrolments::Enrolments,
     operator::{Ending, Operator, OperatorError, OperatorOptions},
 };
-use crate::api::desk::EnrolmentState;
+use crate::{api::desk::EnrolmentState, observe::Readiness};
 use logins::Logins;
 
 /// A broker's own settings.
@@ -207,6 +207,13 @@ impl Broker {
         network.map_or_else(Vec::new, |n| {
             n.listeners().iter().map(ToString::to_string).collect()
         })
+    }
+
+    /// Whether it can propose, for those who watch it.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let operator = Arc::clone(&self.inner.operator);
+        Arc::new(move || operator.readiness())
     }
 
     /// Ends lines and actors.

@@ -203,6 +203,22 @@ impl<M: Machine> Operator<M> {
         })
     }
 
+    /// Whether logins are possible, as far as this operator sees; else why not.
+    ///
+    /// # Errors
+    /// A text for whoever watches.
+    pub fn readiness(&self) -> Result<(), String> {
+        if !self.keeper.store().is_running() {
+            return Err("the journal has stopped: a write or sync failed".to_owned());
+        }
+        let other = self.directory.other();
+        let peer = self.directory.peer(&Sub::ZERO, other);
+        if peer.and_then(|peer| self.lines.session_of(&peer)).is_none() {
+            return Err(format!("the line to the {other} is down"));
+        }
+        Ok(())
+    }
+
     /// Where signing runs.
     #[must_use]
     pub fn signing(&self) -> &Handle {

@@ -9,6 +9,8 @@ use warifu_consensus::{
     signature::IdentityKey,
 };
 
+use crate::observe::Readiness;
+
 use super::{
     enrolments::Enrolments,
     operator::{Ending, Operator, OperatorError, OperatorOptions},
@@ -127,6 +129,13 @@ impl TrustOperator {
         network.map_or_else(Vec::new, |n| {
             n.listeners().iter().map(ToString::to_string).collect()
         })
+    }
+
+    /// Whether it can seal, for those who watch it.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let operator = Arc::clone(&self.operator);
+        Arc::new(move || operator.readiness())
     }
 
     /// Ends lines and actors.

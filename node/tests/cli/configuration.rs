@@ -22,7 +22,7 @@ fn errors_name_the_field() {
     let dir = tempfile::tempdir().unwrap();
     init_all(dir.path());
     let replaced = |from: &'static str, to: &'static str| move |text: &str| text.replace(from, to);
-    let cases: [(&str, &str, &str, &[&str]); 14] = [
+    let cases: [(&str, &str, &str, &[&str]); 17] = [
         (
             "b",
             "ticket_lifetime_s",
@@ -84,6 +84,24 @@ fn errors_name_the_field() {
             "\"text\"",
             "\"xml\"",
             &["node.log_format is \"xml\", expected text or json"],
+        ),
+        (
+            "t",
+            "metrics = \"\"",
+            "metrics = \"7203\"",
+            &["node.metrics is \"7203\"", "127.0.0.1:7203"],
+        ),
+        (
+            "b",
+            "metrics = \"\"",
+            "metrics = \"192.0.2.1:7203\"",
+            &["node.metrics is", "loopback", "metrics_off_loopback"],
+        ),
+        (
+            "d",
+            "listen = []",
+            "listen = []\nmetrics = \"127.0.0.1:7203\"",
+            &["node.metrics is", "a device listens nowhere"],
         ),
         (
             "d",

@@ -79,6 +79,7 @@ pub(crate) fn recover(
     };
     remove_leftovers(dir)?;
     let tail = open_tail(dir, last, offset, chain)?;
+    identity.measures().syncs.increment(1);
     observer(total, total);
     Ok(Recovery::Ready(tail))
 }

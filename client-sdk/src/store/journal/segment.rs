@@ -107,6 +107,7 @@ pub(crate) fn create_segment(
     file.sync_all().map_err(StoreError::io("sync", &aside))?;
     fs::rename(&aside, &path).map_err(StoreError::io("rename", &aside))?;
     sync_directory(dir)?;
+    identity.measures().syncs.increment(2);
     Ok(Tail {
         file,
         path,

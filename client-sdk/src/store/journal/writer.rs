@@ -15,13 +15,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{
     frame::{frame_bytes, push_frame},
     segment::{Identity, Tail, create_segment},
 };
-use crate::store::{BeforeSync, Position, StoreError};
+use crate::store::{BeforeSync, Position, StoreError, measure::Measures};
 
 /// Bytes after which a group is written even if more is queued.
 const GROUP_BYTES: usize = 4 << 20;
@@ -105,7 +108,9 @@ impl<T: Send + 'static> Writer<T> {
         let (sender, receiver) = mpsc::channel(options.queue.max(1));
         let counting = Arc::new(Counting::default());
         let path = options.dir.clone();
+        let measures = options.identity.measures();
         let mut run = Run {
+            measures,
             tail,
             options,
             sink,
@@ -174,6 +179,7 @@ impl<T> Drop for Writer<T> {
 }
 
 struct Run<S> {
+    measures: Measures,
     tail: Tail,
     options: WriterOptions,
     sink: S,
@@ -210,8 +216,11 @@ impl<S> Run<S> {
     where
         S: Sink<T>,
     {
-        let result = self.write(&group.bytes).and_then(|()| self.roll_if_full());
-        if let Err(error) = &result {
+        let written = self
+            .write(&group.bytes)
+            .and_then(|synced_in| self.roll_if_full().map(|()| synced_in));
+        let synced_in = written.as_ref().map_or(Duration::ZERO, |took| *took);
+        if let Err(error) = &written {
             // The records of a group whose roll failed may be durable; their callers learn it at
             // the next opening, like after any failed sync.
             self.stopped.store(true, Ordering::Release);
@@ -228,6 +237,8 @@ impl<S> Run<S> {
         counting
             .bytes
             .fetch_add(group.bytes.len() as u64, Ordering::Relaxed);
+        self.measures
+            .group(group.written.len(), group.bytes.len(), synced_in);
         self.sink.durable(&mut group.written);
         for reply in group.replies {
             // A caller that no longer waits loses only the answer.
@@ -236,7 +247,8 @@ impl<S> Run<S> {
         self.sink.acknowledged(group.written);
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Writes and syncs; how long the sync took.
+    fn write(&mut self, bytes: &[u8]) -> Result<Duration, StoreError> {
         let path = &self.tail.path;
         self.tail
             .file
@@ -248,12 +260,14 @@ impl<S> Run<S> {
         if let Some(before_sync) = &self.options.before_sync {
             before_sync().map_err(StoreError::io("sync", path))?;
         }
+        let begun = Instant::now();
         self.tail
             .file
             .sync_data()
             .map_err(StoreError::io("sync", path))?;
         self.counting.syncs.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        self.measures.syncs.increment(1);
+        Ok(begun.elapsed())
     }
 
     fn roll_if_full(&mut self) -> Result<(), StoreError> {
