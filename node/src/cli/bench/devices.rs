@@ -8,7 +8,6 @@
 use std::{
     io::{BufRead, Write},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -38,7 +37,7 @@ const STARTING: usize = 16;
 
 /// Arguments of `warifu bench devices`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// Where the devices' directories lie, named by number.
     #[arg(long)]
     dir: PathBuf,
@@ -53,6 +52,9 @@ pub(super) fn directory(dir: &Path, device: usize) -> PathBuf {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN);
+    let started = log.with_writer(std::io::stderr).with_ansi(false).try_init();
+    started.map_err(|error| Failure::from_error(Exit::Io, error.as_ref()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -65,7 +67,12 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     let writer = std::thread::spawn(move || write(answers));
     let devices = start_all(args, &said).await?;
     let mut told = read();
-    drop(said.send(Said::Ready { devices: devices.len() }).await);
+    drop(
+        said.send(Said::Ready {
+            devices: devices.len(),
+        })
+        .await,
+    );
     // The pipe's end is the bench's end, however it came.
     while let Some(line) = told.recv().await {
         match line {
@@ -74,7 +81,11 @@ async fn serve(args: &Args) -> Result<(), Failure> {
                     customer.clone().enrol(uri);
                 }
             }
-            Told::Number { device, nonce, number } => {
+            Told::Number {
+                device,
+                nonce,
+                number,
+            } => {
                 if let Some(customer) = devices.get(device) {
                     drop(customer.numbers.send((nonce, number)).await);
                 }
@@ -119,7 +130,10 @@ fn write(mut answers: mpsc::Receiver<Said>) {
             continue;
         };
         let mut stdout = std::io::stdout().lock();
-        if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
+        if writeln!(stdout, "{line}")
+            .and_then(|()| stdout.flush())
+            .is_err()
+        {
             return;
         }
     }
@@ -195,7 +209,10 @@ async fn approve_all(customer: Customer, mut wanted: mpsc::Receiver<(String, u8)
                 Ok(Decision::Sealed(_)) => continue,
                 Ok(Decision::Refused(reason)) => {
                     let reason = reason.map(|reason| reason.to_string());
-                    format!("refused: {}", reason.as_deref().unwrap_or("no reason given"))
+                    format!(
+                        "refused: {}",
+                        reason.as_deref().unwrap_or("no reason given")
+                    )
                 }
                 Ok(Decision::Open) => "no block came after the approval".to_owned(),
                 Err(error) => error.to_string(),

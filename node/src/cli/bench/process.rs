@@ -3,6 +3,7 @@
 
 use std::{ffi::OsString, fs::File, path::PathBuf, process::Stdio, time::Duration};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -82,17 +83,27 @@ impl Process {
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(TAIL)..);
         let tail = tail.unwrap_or_default().join("\n");
-        Failure::new(Exit::Unreachable, format!("the {} {what}\n{tail}", self.name))
+        Failure::new(
+            Exit::Unreachable,
+            format!("the {} {what}\n{tail}", self.name),
+        )
     }
 
-    /// Stops it: gracefully when its input ends, else by force. Says if force was needed.
-    pub(super) async fn stop(mut self) -> bool {
+    /// Stops it: gracefully if it does so in time, else by force.
+    pub(super) async fn stop(mut self) {
         drop((self.input.take(), self.lines.take()));
+        if let Some(pid) = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))
+        {
+            // One that has ended meanwhile needs no signal.
+            let _ = kill_process(pid, Signal::TERM);
+        }
         if let Ok(Ok(_)) = tokio::time::timeout(STOP, self.child.wait()).await {
-            return true;
+            return;
         }
         // A process that is gone meanwhile needs no killing.
         drop(self.child.kill().await);
-        false
     }
 }

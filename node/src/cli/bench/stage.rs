@@ -79,6 +79,7 @@ pub(super) struct Stage {
     devices: Option<Process>,
     sync_delay_ms: u64,
     http: String,
+    metrics: [String; 2],
     tokens: Vec<Token>,
     // Dropped last: nobody may miss it before.
     dir: TempDir,
@@ -100,13 +101,9 @@ fn free_address() -> Result<String, Failure> {
 }
 
 impl Stage {
-    /// Makes the directories of two operators and this many devices; nothing runs yet.
-    pub(super) fn prepare(
-        args: &StageArgs,
-        devices: usize,
-        sync_delay_ms: u64,
-        mut progress: impl FnMut(usize),
-    ) -> Result<Stage, Failure> {
+    /// Makes the temporary directory, and nothing in it. Every sync of the operators will take
+    /// `sync_delay_ms` longer.
+    pub(super) fn new(args: &StageArgs, sync_delay_ms: u64) -> Result<Stage, Failure> {
         let mut builder = tempfile::Builder::new();
         builder.prefix("warifu-bench-");
         let dir = match &args.dir {
@@ -114,23 +111,55 @@ impl Stage {
             None => builder.tempdir(),
         };
         let dir = dir.map_err(|error| io("make a temporary directory", &error))?;
-        let mut stage = Stage {
+        Ok(Stage {
             broker: None,
             trust_operator: None,
             devices: None,
             sync_delay_ms,
             http: String::new(),
+            metrics: Default::default(),
             tokens: Vec::new(),
             dir,
-        };
-        stage.init_operators()?;
-        stage.add_callers()?;
-        std::fs::create_dir(stage.devices_dir()).map_err(|error| io("make devices", &error))?;
-        for device in 0..devices {
-            stage.init_device(device)?;
-            progress(device);
+        })
+    }
+
+    /// Makes the directories of two operators and this many devices; nothing runs yet.
+    pub(super) async fn prepare(&mut self, devices: usize) -> Result<(), Failure> {
+        self.init_operators()?;
+        for node in Node::ALL {
+            self.watch(node)?;
         }
-        Ok(stage)
+        self.add_callers()?;
+        std::fs::create_dir(self.devices_dir()).map_err(|error| io("make devices", &error))?;
+        let bar = super::progress("directories", devices);
+        for device in 0..devices {
+            self.init_device(device)?;
+            bar.inc(1);
+            // A signal must be seen between two of them.
+            tokio::task::yield_now().await;
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// Lets an operator be watched, at a port that the system chooses.
+    fn watch(&self, node: Node) -> Result<(), Failure> {
+        let path = self.path(node).join(config::FILE_NAME);
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|error| io("read a configuration", &error))?;
+        let mut file = config::File::parse(&path, &text)
+            .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
+        file.node.metrics = "127.0.0.1:0".to_owned();
+        secrets::replace(&path, file.render().as_bytes(), 0o600).map_err(secret)
+    }
+
+    /// Where an operator tells what it counts.
+    pub(super) fn metrics(&self, node: Node) -> &str {
+        let [broker, trust_operator] = &self.metrics;
+        match node {
+            Node::Broker => broker,
+            Node::TrustOperator => trust_operator,
+        }
     }
 
     fn path(&self, node: Node) -> PathBuf {
@@ -162,13 +191,34 @@ impl Stage {
         let card = |dir: &str| text(&Path::new(dir).join("card.toml"));
         let (first, second) = (free_address()?, free_address()?);
         self.init(&[
-            "broker", "--dir", &broker, "--iss", ISS, "--aud", AUD, "--listen", &first, "--http",
+            "broker",
+            "--dir",
+            &broker,
+            "--iss",
+            ISS,
+            "--aud",
+            AUD,
+            "--listen",
+            &first,
+            "--http",
             "127.0.0.1:0",
         ])?;
         self.init(&[
-            "trust-operator", "--dir", &trust, "--broker", &card(&broker), "--listen", &second,
+            "trust-operator",
+            "--dir",
+            &trust,
+            "--broker",
+            &card(&broker),
+            "--listen",
+            &second,
         ])?;
-        self.init(&["broker", "--dir", &broker, "--trust-operator", &card(&trust)])
+        self.init(&[
+            "broker",
+            "--dir",
+            &broker,
+            "--trust-operator",
+            &card(&trust),
+        ])
     }
 
     /// Enters the bench's login services at the broker, as its operator would.
@@ -208,7 +258,10 @@ impl Stage {
             Node::TrustOperator => &self.trust_operator,
         };
         process.as_ref().ok_or_else(|| {
-            Failure::new(Exit::Unreachable, format!("the {} is not running", node.name()))
+            Failure::new(
+                Exit::Unreachable,
+                format!("the {} is not running", node.name()),
+            )
         })
     }
 
@@ -232,6 +285,14 @@ impl Stage {
             Node::TrustOperator => self.trust_operator.insert(process),
         };
         let ready = process.first_line().await?;
+        if let Some(url) = field(&ready, "metrics") {
+            let [broker, trust_operator] = &mut self.metrics;
+            let place = match node {
+                Node::Broker => broker,
+                Node::TrustOperator => trust_operator,
+            };
+            *place = format!("{url}/metrics");
+        }
         if let Some(http) = field(&ready, "http") {
             http.clone_into(&mut self.http);
         }
@@ -289,8 +350,8 @@ impl Stage {
     /// The bench's login services, each with pins of its own.
     pub(super) fn login_services(&mut self) -> Result<Vec<LoginService<MemoryPins>>, Failure> {
         let path = self.path(Node::Broker).join("ledger.toml");
-        let ledger = read_ledger(&path)
-            .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
+        let ledger =
+            read_ledger(&path).map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
         let tokens = std::mem::take(&mut self.tokens);
         let service = |token| {
             let pins = MemoryPins::default();

@@ -3,12 +3,7 @@
 //! CPU time is read to the nanosecond from the scheduler's count of each thread; where threads ended
 //! in between, their part is only in the process's own count, which has ticks of 10 ms.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::unix::fs::MetadataExt,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path};
 
 use crate::output::{Exit, Failure};
 
@@ -30,7 +25,10 @@ fn read(path: &str) -> Result<String, Failure> {
 }
 
 fn odd(path: &str) -> Failure {
-    Failure::new(Exit::Io, format!("{path} has another form than Linux gives it"))
+    Failure::new(
+        Exit::Io,
+        format!("{path} has another form than Linux gives it"),
+    )
 }
 
 impl Cpu {
@@ -40,7 +38,10 @@ impl Cpu {
         let stat = read(&path)?;
         // The command's name stands in parentheses and may hold anything.
         let fields = stat.rsplit_once(')').map(|(_, rest)| rest);
-        let mut fields = fields.ok_or_else(|| odd(&path))?.split_whitespace().skip(11);
+        let mut fields = fields
+            .ok_or_else(|| odd(&path))?
+            .split_whitespace()
+            .skip(11);
         let mut tick = || fields.next().and_then(|text| text.parse::<u64>().ok());
         let (Some(user), Some(system)) = (tick(), tick()) else {
             return Err(odd(&path));
@@ -58,7 +59,10 @@ impl Cpu {
             .iter()
             .map(|(thread, now)| now.saturating_sub(*before.threads.get(thread).unwrap_or(&0)))
             .sum();
-        let of_process = self.ticks.saturating_sub(before.ticks).saturating_mul(TICK_NS);
+        let of_process = self
+            .ticks
+            .saturating_sub(before.ticks)
+            .saturating_mul(TICK_NS);
         // User and system time are each cut to a tick, at both ends.
         if of_threads.saturating_add(3 * TICK_NS) >= of_process {
             of_threads
@@ -145,8 +149,14 @@ mod tests {
 
     #[test]
     fn a_thread_that_ended_is_in_the_ticks() {
-        let before = Cpu { threads: BTreeMap::from([(1, 5), (2, 900)]), ticks: 10 };
-        let after = Cpu { threads: BTreeMap::from([(1, 9), (3, 6)]), ticks: 13 };
+        let before = Cpu {
+            threads: BTreeMap::from([(1, 5), (2, 900)]),
+            ticks: 10,
+        };
+        let after = Cpu {
+            threads: BTreeMap::from([(1, 9), (3, 6)]),
+            ticks: 13,
+        };
         assert_eq!(after.since_ns(&before), 10);
         let after = Cpu { ticks: 14, ..after };
         assert_eq!(after.since_ns(&before), 4 * TICK_NS);
