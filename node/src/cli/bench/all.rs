@@ -61,6 +61,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
         0 => None,
         devices => Some(idle::measure(&idle::Args {
             devices,
+            settle: idle::SETTLE_S,
             stage: args.stage.clone(),
         })?),
     };

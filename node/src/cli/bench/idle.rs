@@ -22,7 +22,7 @@ use crate::output::{Exit, Failure, Output};
 /// How long all lines may take to come up.
 const CONNECT: Duration = Duration::from_secs(180);
 /// How long lines rest before the broker is looked at: its accounts leave RAM after 30 s.
-const SETTLE: Duration = Duration::from_secs(45);
+pub(super) const SETTLE_S: u64 = 45;
 /// How long a broker without lines rests.
 const REST: Duration = Duration::from_secs(5);
 /// Between two looks.
@@ -34,6 +34,10 @@ pub(in crate::cli) struct Args {
     /// Devices, each with a line of its own.
     #[arg(long, default_value_t = 2000)]
     pub(super) devices: usize,
+    /// Seconds that all lines rest before the broker is looked at; an account that was just
+    /// compared stays in RAM for 30.
+    #[arg(long, default_value_t = SETTLE_S, value_name = "SECONDS")]
+    pub(super) settle: u64,
     #[command(flatten)]
     pub(super) stage: StageArgs,
 }
@@ -58,10 +62,11 @@ pub(super) fn measure(args: &Args) -> Result<Idle, Failure> {
         return Err(Failure::new(Exit::Usage, text));
     }
     files::allow(args.devices)?;
-    play(&args.stage, 0, async |stage| act(stage, args.devices).await)
+    play(&args.stage, 0, async |stage| act(stage, args).await)
 }
 
-async fn act(stage: &mut Stage, devices: usize) -> Result<Idle, Failure> {
+async fn act(stage: &mut Stage, args: &Args) -> Result<Idle, Failure> {
+    let devices = args.devices;
     stage.prepare(devices).await?;
     stage.start_operators().await?;
     stage.start_devices(devices).await?;
@@ -80,9 +85,9 @@ async fn act(stage: &mut Stage, devices: usize) -> Result<Idle, Failure> {
     wait_for_lines(&customers, devices).await?;
     let bar = progress(
         "settling",
-        usize::try_from(SETTLE.as_secs()).unwrap_or(usize::MAX),
+        usize::try_from(args.settle).unwrap_or(usize::MAX),
     );
-    for _ in 0..SETTLE.as_secs() {
+    for _ in 0..args.settle {
         tokio::time::sleep(Duration::from_secs(1)).await;
         bar.inc(1);
     }
