@@ -12,6 +12,7 @@ mod push;
 use std::{
     net::SocketAddr,
     path::{Component, Path, PathBuf},
+    time::Duration,
 };
 
 use warifu_client_sdk::transport::{self, Multiaddr};
@@ -64,6 +65,8 @@ pub struct NodeConfig {
     pub log: String,
     /// How it is logged.
     pub log_format: LogFormat,
+    /// Extra time of each sync of journal and vault: never from the file, a bench's wish.
+    pub sync_delay: Duration,
     /// Where an operator is watched (`/metrics`); `None` for nowhere.
     pub metrics: Option<SocketAddr>,
     /// The collector that gets spans: `http://` and an authority; `None` for none.
@@ -459,6 +462,7 @@ impl Check<'_> {
             listen,
             log: table.log,
             log_format,
+            sync_delay: Duration::ZERO,
             metrics,
             otlp,
             disk_reserve_bytes,

@@ -163,6 +163,7 @@ impl Lang {
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     json: bool,
+    quiet: bool,
     colour: bool,
     lang: Lang,
 }
@@ -173,8 +174,18 @@ impl Output {
     pub fn new(json: bool, lang: Option<Lang>) -> Output {
         Output {
             json,
+            quiet: false,
             colour: !json && is_coloured(&io::stdout()),
             lang: lang.unwrap_or_else(Lang::from_environment),
+        }
+    }
+
+    /// Prints no answers: for a command that is a step of another.
+    #[must_use]
+    pub fn quiet(self) -> Output {
+        Output {
+            quiet: true,
+            ..self
         }
     }
 
@@ -205,6 +216,9 @@ impl Output {
         value: &impl Serialize,
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
+        if self.quiet {
+            return Ok(());
+        }
         let text = if self.json {
             serde_json::to_string(value).map_err(|error| Failure::from_error(Exit::Io, &error))?
         } else {
@@ -218,7 +232,11 @@ impl Output {
     /// # Errors
     /// [`Exit::Io`] when stdout is gone.
     pub fn say(self, text: &str) -> Result<(), Failure> {
-        if self.json { Ok(()) } else { line(text) }
+        if self.json || self.quiet {
+            Ok(())
+        } else {
+            line(text)
+        }
     }
 
     /// Prints a failure on stderr: `{"error":{"code":1,"kind":"refused","message":"…"}}` or a line.

@@ -159,6 +159,7 @@ fn operator_options<'a>(
         wire_identity: seed.wire(),
         data: &config.node.data,
         master_key: secrets::read_master_key(&config.node.master_key)?,
+        sync_delay: config.node.sync_delay,
         listen: config.node.listen.clone(),
         other_addresses,
         clock: node_clock(),

@@ -2,6 +2,7 @@
 //! nothing else ends the process, a second signal to `warifu run` aside.
 
 mod account;
+mod bench;
 mod completions;
 mod device;
 mod doctor;
@@ -55,6 +56,9 @@ enum Command {
     Doctor(doctor::Args),
     /// Print a shell's completions, or the manual page.
     Completions(completions::Args),
+    /// Measure logins, or what idle devices cost, with three processes of its own.
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 /// Parses the process's arguments, runs the command, and gives its exit code.
@@ -97,6 +101,7 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         Command::Account(command) => account::run(command, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Completions(args) => completions::run(&args),
+        Command::Bench(command) => bench::run(command, output),
     }
 }
 

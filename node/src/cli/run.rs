@@ -32,15 +32,22 @@ pub(super) struct Args {
     /// The node's directory, made by `warifu init`.
     #[arg(long)]
     dir: PathBuf,
+    /// Bench only: every sync of journal and vault takes so much longer, in milliseconds.
+    #[arg(long, hide = true, default_value_t = 0, value_name = "MS")]
+    sync_delay_ms: u64,
+    /// Bench only: also stop when standard input ends, so that the node does not outlive the bench.
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = Config::load(&args.dir)
+    let mut config = Config::load(&args.dir)
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
     // Signing with another key than the pinned one would be refused by everybody else.
     config
         .identity()
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
+    config.node.sync_delay = Duration::from_millis(args.sync_delay_ms);
     let asked = watch_signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -48,11 +55,15 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|error| Failure::from_error(Exit::Io, &error))?;
     let ended = runtime.block_on(async {
         let spans = start_log(&config)?;
+        let input = until_stdin_ends(args.until_stdin_ends);
         let shutdown = async move {
-            match asked.await {
-                Ok(name) => tracing::info!(signal = name, "stopping"),
-                // The watching thread is gone: there is nobody to ask for a stop.
-                Err(_) => std::future::pending().await,
+            tokio::select! {
+                asked = asked => match asked {
+                    Ok(name) => tracing::info!(signal = name, "stopping"),
+                    // The watching thread is gone: there is nobody to ask for a stop.
+                    Err(_) => std::future::pending().await,
+                },
+                () = input => tracing::info!("standard input ended, stopping"),
             }
         };
         let ended = run::run(config, shutdown).await;
@@ -143,6 +154,20 @@ const fn exit(error: &RunError) -> Exit {
         | RunError::Listen { .. } => Exit::Configuration,
         _ => Exit::Io,
     }
+}
+
+/// Ready when standard input ends; never, unless `wanted`. Its thread ends with the process.
+pub(super) async fn until_stdin_ends(wanted: bool) {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    if !wanted {
+        return std::future::pending().await;
+    }
+    std::thread::spawn(move || {
+        // An input that can't be read has ended too; nobody may wait for it any more.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
 }
 
 /// Lines on stderr, and spans if a collector is configured. Each has a filter of its own: what one does not

@@ -5,6 +5,7 @@ use std::{
     collections::HashSet,
     path::Path,
     sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
 
 use tokio::{
@@ -13,7 +14,7 @@ use tokio::{
 };
 use warifu_client_sdk::{
     runtime::{Accounts, AccountsOptions, Clock, Keeper, KeeperError, Machine, Recover, Watch},
-    store::{JournalOptions, MasterKey, Vault},
+    store::{JournalOptions, MasterKey, Vault, VaultOptions},
     transport::{
         Admission, Admit, IdentitySecret, Limits, Multiaddr, NetEvent, NetEvents, Network,
         NetworkOptions, TransportError,
@@ -82,6 +83,8 @@ pub struct OperatorOptions<'a> {
     pub data: &'a Path,
     /// Opens the vault.
     pub master_key: MasterKey,
+    /// Extra time of each sync of journal and vault: none but in a bench.
+    pub sync_delay: Duration,
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
     /// Where to dial the other operator; empty where the other dials.
@@ -169,12 +172,17 @@ impl<M: Machine> Operator<M> {
         }
         let mut journal = JournalOptions::new(ledger.iss.clone(), role.number());
         journal.reserve_bytes = options.reserve_bytes;
+        journal.sync_delay = options.sync_delay;
         let store =
             store::open(options.data, journal, options.progress).map_err(KeeperError::from)?;
-        let vault = Vault::open(
+        let vault = Vault::open_with(
             &options.data.join("vault"),
             &options.master_key,
             &ledger.iss,
+            VaultOptions {
+                sync_delay: options.sync_delay,
+                ..VaultOptions::default()
+            },
         )
         .map_err(KeeperError::from)?;
         let keeper = Keeper::new(Arc::new(store), Arc::new(vault));

@@ -1,5 +1,6 @@
 //! The commands, as an operator and a customer run them.
 
+mod bench;
 mod configuration;
 mod control;
 mod doctor;

@@ -79,6 +79,7 @@ fn options<'a>(
         wire_identity: IdentitySecret::new([seed; 32]),
         data,
         master_key: master(seed),
+        sync_delay: std::time::Duration::ZERO,
         listen: loopback(),
         other_addresses: other,
         clock: node_clock(),

@@ -1,0 +1,192 @@
+//! `warifu bench`, small: that it measures, and that nothing of it stays. Never how fast.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{fails, succeeds, warifu};
+
+/// How long anything here may take.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// Command lines of processes that name `dir`; this test's own names it nowhere.
+fn processes(dir: &Path) -> Vec<String> {
+    let dir = dir.to_str().unwrap();
+    let line = |entry: fs::DirEntry| {
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        line.contains(dir).then_some(line)
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(line)
+        .collect()
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).unwrap().next().is_none()
+}
+
+#[track_caller]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test waits for other processes"
+)]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < LONGEST, "not within {LONGEST:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn measured(output: &Output) -> Value {
+    serde_json::from_str(succeeds(output).trim()).unwrap()
+}
+
+/// A bench that would measure for minutes, once its three processes run; and its directory.
+fn long_bench() -> (Child, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Command::new(env!("CARGO_BIN_EXE_warifu"))
+        .args(["bench", "logins", "--accounts", "4", "--in-flight", "1"])
+        .args(["--seconds", "600", "--dir", dir.path().to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Itself, both operators and the devices.
+    wait_until("four processes", || processes(dir.path()).len() == 4);
+    (bench, dir)
+}
+
+#[test]
+fn logins_are_measured_and_nothing_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().to_str().unwrap();
+    let args = [
+        "--json",
+        "bench",
+        "logins",
+        "--accounts",
+        "4",
+        "--in-flight",
+        "2",
+        "--seconds",
+        "1",
+        "--sync-delay-ms",
+        "1",
+        "--dir",
+        place,
+    ];
+    let found = measured(&warifu(&args));
+    assert!(is_empty(dir.path()));
+    assert_eq!(processes(dir.path()), Vec::<String>::new());
+
+    let figure = |name: &str| {
+        let value = found[name].as_f64();
+        value.unwrap_or_else(|| panic!("no figure {name} in {found}"))
+    };
+    for positive in [
+        "logins",
+        "logins_per_s",
+        "p50_ms",
+        "p99_ms",
+        "cpu_us_per_login",
+        "floor_cpu_us_per_login",
+        "fsyncs_per_login",
+        "rss_mib",
+        "seconds",
+    ] {
+        assert!(figure(positive) > 0.0, "{positive} in {found}");
+    }
+    // A file system in memory writes nothing to a disk.
+    assert!(figure("disk_bytes_per_login") >= 0.0 && figure("disk_growth_bytes_per_login") >= 0.0);
+    assert_eq!(figure("errors"), 0.0, "{found}");
+    assert_eq!(
+        ["accounts", "in_flight", "sync_delay_ms"].map(figure),
+        [4.0, 2.0, 1.0]
+    );
+    assert!(figure("p50_ms") <= figure("p99_ms"));
+    // Each login syncs twice at the broker, and each sync takes a millisecond more.
+    assert!(figure("p50_ms") > 2.0, "{found}");
+
+    let roles = found["cpu_us_per_login_by_role"].as_object().unwrap();
+    let names: Vec<&str> = roles.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        ["broker", "devices", "login_service", "trust_operator"]
+    );
+    let sum: f64 = roles.values().map(|us| us.as_f64().unwrap()).sum();
+    assert!((sum - figure("cpu_us_per_login")).abs() < 1.0);
+    let ratio = figure("cpu_us_per_login") / figure("floor_cpu_us_per_login");
+    assert!((ratio - figure("cpu_ratio")).abs() < 0.01);
+}
+
+#[test]
+fn idle_devices_are_measured_and_nothing_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().to_str().unwrap();
+    let args = [
+        "--json",
+        "bench",
+        "idle",
+        "--devices",
+        "3",
+        "--settle",
+        "1",
+        "--dir",
+        place,
+    ];
+    let found = measured(&warifu(&args));
+    assert!(is_empty(dir.path()));
+    assert_eq!(processes(dir.path()), Vec::<String>::new());
+    assert_eq!(found["devices"], 3);
+    assert!(found["kib_per_idle_device"].as_f64().unwrap() >= 0.0);
+    for name in ["rss_mib", "rss_mib_without_devices"] {
+        assert!(found[name].as_f64().unwrap() > 1.0, "{name} in {found}");
+    }
+}
+
+#[test]
+fn too_few_accounts_are_named_before_anything_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().to_str().unwrap();
+    let args = [
+        "bench",
+        "logins",
+        "--accounts",
+        "3",
+        "--in-flight",
+        "4",
+        "--dir",
+        place,
+    ];
+    let said = fails(&warifu(&args), 2);
+    assert!(said.contains("--accounts 3 --in-flight 4"), "{said}");
+    assert!(is_empty(dir.path()));
+}
+
+#[test]
+fn a_bench_that_is_told_to_stop_takes_everything_with_it() {
+    let (mut bench, dir) = long_bench();
+    let pid = Pid::from_raw(i32::try_from(bench.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(bench.wait().unwrap().code(), Some(6));
+    assert_eq!(processes(dir.path()), Vec::<String>::new());
+    assert!(is_empty(dir.path()));
+}
+
+#[test]
+fn processes_do_not_outlive_a_bench_that_is_killed() {
+    let (mut bench, dir) = long_bench();
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    wait_until("no process", || processes(dir.path()).is_empty());
+}
