@@ -7,7 +7,10 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -53,6 +56,32 @@ pub struct Disk {
     pub sync_delay: Duration,
     /// Runs before every one of them.
     pub before_sync: Option<BeforeSync>,
+    /// Frames sent and events told so far.
+    pub activity: Arc<AtomicU64>,
+}
+
+impl Disk {
+    /// A disk on which a sync ends only when nothing has happened anywhere for 10 ms: when
+    /// everybody waits for a sync.
+    #[must_use]
+    pub fn patient() -> Self {
+        let activity = Arc::<AtomicU64>::default();
+        let seen = Arc::clone(&activity);
+        let before_sync = move || {
+            loop {
+                let before = seen.load(Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(10));
+                if seen.load(Ordering::Relaxed) == before {
+                    return Ok(());
+                }
+            }
+        };
+        Self {
+            before_sync: Some(Arc::new(before_sync)),
+            activity,
+            ..Self::default()
+        }
+    }
 }
 
 /// What an operator's files went through.
@@ -100,6 +129,7 @@ struct Parties {
 struct Direct {
     from: Role,
     parties: Arc<OnceLock<Parties>>,
+    activity: Arc<AtomicU64>,
 }
 
 impl Lines for Direct {
@@ -110,6 +140,7 @@ impl Lines for Direct {
     }
 
     fn send(&self, _: &Sub, to: Role, frame: Vec<u8>) {
+        self.activity.fetch_add(1, Ordering::Relaxed);
         let Some(parties) = self.parties.get() else {
             return;
         };
@@ -131,10 +162,12 @@ struct Customers {
     parties: Arc<OnceLock<Parties>>,
     numbers: Mutex<HashMap<Sub, u8>>,
     ended: UnboundedSender<(Sub, bool)>,
+    activity: Arc<AtomicU64>,
 }
 
 impl Watch for Customers {
     fn event(&self, sub: &Sub, event: Event) {
+        self.activity.fetch_add(1, Ordering::Relaxed);
         match event {
             Event::Began { number, .. } => drop(lock(&self.numbers).insert(*sub, number)),
             Event::Prompt(prompt) => {
@@ -148,7 +181,7 @@ impl Watch for Customers {
             }
             Event::Ended { outcome, .. } => {
                 let admitted = matches!(outcome, Outcome::Admitted(_));
-                drop(self.ended.send((*sub, admitted)));
+                let _ = self.ended.send((*sub, admitted));
             }
             Event::NotBegun { refusal, .. } => panic!("not begun: {refusal}"),
             Event::Fault(fault) => panic!("fault: {fault}"),
@@ -264,6 +297,7 @@ impl Trio {
             parties: Arc::clone(&parties),
             numbers: Mutex::default(),
             ended: sender,
+            activity: Arc::clone(&disk.activity),
         });
         let begun = Instant::now();
         let clock: Clock = Arc::new(move || {
@@ -440,6 +474,7 @@ where
         lines: Arc::new(Direct {
             from: role,
             parties: Arc::clone(&customers.parties),
+            activity: Arc::clone(&customers.activity),
         }),
         watch: Arc::clone(customers) as Arc<dyn Watch>,
         recover: Arc::new(Recovery),
