@@ -234,6 +234,8 @@ pub struct Trio {
     ended: UnboundedReceiver<(Sub, bool)>,
     subs: Vec<Sub>,
     begun: u64,
+    /// What the clock was put forward by, in milliseconds.
+    passed: Arc<AtomicU64>,
 }
 
 /// Accounts with a sealed genesis; the same numbers give the same accounts.
@@ -289,7 +291,7 @@ async fn keeper(dir: &Path, role: Role, founded: &[Founded], disk: &Disk) -> Kee
 
 impl Trio {
     /// Opens stores in `dir` for these accounts; the operators' disks behave like `disk`, the
-    /// devices' well. `now` is where the clock stands, in milliseconds after the genesis.
+    /// devices' well.
     pub async fn open(dir: &Path, founded: &[Founded], disk: &Disk) -> Self {
         let parties = Arc::new(OnceLock::new());
         let (sender, ended) = unbounded_channel();
@@ -300,9 +302,11 @@ impl Trio {
             activity: Arc::clone(&disk.activity),
         });
         let begun = Instant::now();
+        let passed = Arc::<AtomicU64>::default();
+        let put_forward = Arc::clone(&passed);
         let clock: Clock = Arc::new(move || {
-            let passed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            Time(START_MS + 600_000 + passed)
+            let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            Time(START_MS + 600_000 + elapsed + put_forward.load(Ordering::Relaxed))
         });
         let calm = Disk::default();
         let device = keeper(&dir.join("device"), Role::Device, founded, &calm).await;
@@ -326,7 +330,14 @@ impl Trio {
             ended,
             subs: founded.iter().map(|f| f.founding.sub).collect(),
             begun: 0,
+            passed,
         }
+    }
+
+    /// Puts every clock forward: what is paced by the minute may go on.
+    pub fn pass(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.passed.fetch_add(ms, Ordering::Relaxed);
     }
 
     fn parties(&self) -> &Parties {

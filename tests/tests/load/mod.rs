@@ -23,7 +23,7 @@ async fn sixty_four_logins_in_flight_share_their_syncs() {
     let dir = tempfile::tempdir().unwrap();
     let founded = accounts(IN_FLIGHT);
     let mut trio = Trio::open(dir.path(), &founded, &Disk::patient()).await;
-    let counted = trio.log_in(4 * IN_FLIGHT).await;
+    let counted = trio.log_in(2 * IN_FLIGHT).await;
     trio.stop();
     for (party, written) in [
         ("broker", counted.broker),
@@ -77,7 +77,9 @@ async fn a_long_chain_is_read_from_its_end() {
     let founded = accounts(1);
     let sub = founded[0].founding.sub;
     let mut trio = Trio::open(dir.path(), &founded, &Disk::default()).await;
-    trio.log_in(150).await;
+    trio.log_in(100).await;
+    trio.pass(Duration::from_secs(61));
+    trio.log_in(50).await;
 
     for role in [Role::Broker, Role::TrustOperator] {
         let keeper = trio.keeper(role);
@@ -129,7 +131,9 @@ async fn a_freeze_that_names_an_old_block_counts() {
     let founded = accounts(1);
     let sub = founded[0].founding.sub;
     let mut trio = Trio::open(dir.path(), &founded, &Disk::default()).await;
-    trio.log_in(140).await;
+    trio.log_in(100).await;
+    trio.pass(Duration::from_secs(61));
+    trio.log_in(40).await;
     let old = sealed(&trio.records(Role::Broker, 0))[3].block.hash();
     let frozen = |trio: &Trio| {
         let records = trio.records(Role::Broker, 0);
@@ -155,7 +159,7 @@ async fn a_freeze_that_names_an_old_block_counts() {
         .expect("a freeze is sealed");
     assert_eq!(frozen(&trio).1, [3]);
     trio.tell_word(0, word(Hash([9; 32])));
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(frozen(&trio).1, [3], "a word about no block was kept");
     trio.stop();
 }
@@ -187,7 +191,7 @@ async fn throughput_with_and_without_slow_syncs() {
             let some = &founded[..in_flight];
             let mut trio = Trio::open(dir.path(), some, &disk).await;
             let logins = if in_flight == 1 {
-                200
+                100
             } else {
                 30 * in_flight as u64
             };
