@@ -7,7 +7,10 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -53,6 +56,32 @@ pub struct Disk {
     pub sync_delay: Duration,
     /// Runs before every one of them.
     pub before_sync: Option<BeforeSync>,
+    /// Frames sent and events told so far.
+    pub activity: Arc<AtomicU64>,
+}
+
+impl Disk {
+    /// A disk on which a sync ends only when nothing has happened anywhere for 10 ms: when
+    /// everybody waits for a sync.
+    #[must_use]
+    pub fn patient() -> Self {
+        let activity = Arc::<AtomicU64>::default();
+        let seen = Arc::clone(&activity);
+        let before_sync = move || {
+            loop {
+                let before = seen.load(Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(10));
+                if seen.load(Ordering::Relaxed) == before {
+                    return Ok(());
+                }
+            }
+        };
+        Self {
+            before_sync: Some(Arc::new(before_sync)),
+            activity,
+            ..Self::default()
+        }
+    }
 }
 
 /// What an operator's files went through.
@@ -100,6 +129,7 @@ struct Parties {
 struct Direct {
     from: Role,
     parties: Arc<OnceLock<Parties>>,
+    activity: Arc<AtomicU64>,
 }
 
 impl Lines for Direct {
@@ -110,6 +140,7 @@ impl Lines for Direct {
     }
 
     fn send(&self, _: &Sub, to: Role, frame: Vec<u8>) {
+        self.activity.fetch_add(1, Ordering::Relaxed);
         let Some(parties) = self.parties.get() else {
             return;
         };
@@ -131,10 +162,12 @@ struct Customers {
     parties: Arc<OnceLock<Parties>>,
     numbers: Mutex<HashMap<Sub, u8>>,
     ended: UnboundedSender<(Sub, bool)>,
+    activity: Arc<AtomicU64>,
 }
 
 impl Watch for Customers {
     fn event(&self, sub: &Sub, event: Event) {
+        self.activity.fetch_add(1, Ordering::Relaxed);
         match event {
             Event::Began { number, .. } => drop(lock(&self.numbers).insert(*sub, number)),
             Event::Prompt(prompt) => {
@@ -148,7 +181,7 @@ impl Watch for Customers {
             }
             Event::Ended { outcome, .. } => {
                 let admitted = matches!(outcome, Outcome::Admitted(_));
-                drop(self.ended.send((*sub, admitted)));
+                let _ = self.ended.send((*sub, admitted));
             }
             Event::NotBegun { refusal, .. } => panic!("not begun: {refusal}"),
             Event::Fault(fault) => panic!("fault: {fault}"),
@@ -201,6 +234,8 @@ pub struct Trio {
     ended: UnboundedReceiver<(Sub, bool)>,
     subs: Vec<Sub>,
     begun: u64,
+    /// What the clock was put forward by, in milliseconds.
+    passed: Arc<AtomicU64>,
 }
 
 /// Accounts with a sealed genesis; the same numbers give the same accounts.
@@ -256,7 +291,7 @@ async fn keeper(dir: &Path, role: Role, founded: &[Founded], disk: &Disk) -> Kee
 
 impl Trio {
     /// Opens stores in `dir` for these accounts; the operators' disks behave like `disk`, the
-    /// devices' well. `now` is where the clock stands, in milliseconds after the genesis.
+    /// devices' well.
     pub async fn open(dir: &Path, founded: &[Founded], disk: &Disk) -> Self {
         let parties = Arc::new(OnceLock::new());
         let (sender, ended) = unbounded_channel();
@@ -264,11 +299,14 @@ impl Trio {
             parties: Arc::clone(&parties),
             numbers: Mutex::default(),
             ended: sender,
+            activity: Arc::clone(&disk.activity),
         });
         let begun = Instant::now();
+        let passed = Arc::<AtomicU64>::default();
+        let put_forward = Arc::clone(&passed);
         let clock: Clock = Arc::new(move || {
-            let passed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            Time(START_MS + 600_000 + passed)
+            let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            Time(START_MS + 600_000 + elapsed + put_forward.load(Ordering::Relaxed))
         });
         let calm = Disk::default();
         let device = keeper(&dir.join("device"), Role::Device, founded, &calm).await;
@@ -292,7 +330,14 @@ impl Trio {
             ended,
             subs: founded.iter().map(|f| f.founding.sub).collect(),
             begun: 0,
+            passed,
         }
+    }
+
+    /// Puts every clock forward: what is paced by the minute may go on.
+    pub fn pass(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.passed.fetch_add(ms, Ordering::Relaxed);
     }
 
     fn parties(&self) -> &Parties {
@@ -440,6 +485,7 @@ where
         lines: Arc::new(Direct {
             from: role,
             parties: Arc::clone(&customers.parties),
+            activity: Arc::clone(&customers.activity),
         }),
         watch: Arc::clone(customers) as Arc<dyn Watch>,
         recover: Arc::new(Recovery),
