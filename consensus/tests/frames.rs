@@ -5,7 +5,7 @@ use warifu_consensus::{
     chain::Head,
     encoding::Hash,
     party::Sub,
-    wire::{Agree, MAX_FRAME, Message, WIRE_VERSION, WireError},
+    wire::{Agree, Clock, MAX_FRAME, Message, WIRE_VERSION, WireError},
 };
 
 fn message() -> Message {
@@ -25,6 +25,22 @@ fn a_frame_is_one_version_byte_and_one_spelling() {
     let frame = message().to_frame().unwrap();
     assert_eq!(frame[0], WIRE_VERSION);
     assert_eq!(Message::from_frame(&frame).unwrap(), message());
+}
+
+#[test]
+fn operators_clocks_have_their_documented_bytes() {
+    let (asked, at) = (1_790_000_000_000, 1_790_000_000_250);
+    for (said, bytes) in [
+        (Clock::Ask { asked }, "010200fd006c50c4a0010000"),
+        (
+            Clock::Answer { asked, at },
+            "010201fd006c50c4a0010000fdfa6c50c4a0010000",
+        ),
+    ] {
+        let frame = crate::signed_bytes::hex(bytes);
+        assert_eq!(Message::Clock(said).to_frame().unwrap(), frame);
+        assert_eq!(Message::from_frame(&frame).unwrap(), Message::Clock(said));
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod error;
 pub(crate) mod file;
 mod limits;
 mod push;
+mod watching;
 
 use std::{
     net::SocketAddr,
@@ -467,44 +468,6 @@ impl Check<'_> {
             otlp,
             disk_reserve_bytes,
         })
-    }
-
-    /// Where the node is watched. Whoever reaches that address reads it, so leaving loopback is said twice.
-    fn metrics(
-        &self,
-        text: &str,
-        off_loopback: bool,
-        role: Role,
-    ) -> Result<Option<SocketAddr>, ConfigError> {
-        let wrong = |expected| Err(self.field("node.metrics", format!("{text:?}"), expected));
-        if text.is_empty() {
-            return Ok(None);
-        }
-        if role == Role::Device {
-            return wrong("no such field: a device listens nowhere");
-        }
-        match text.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() || off_loopback => Ok(Some(address)),
-            Ok(_) => wrong(
-                "a loopback address, or metrics_off_loopback = true: this listener has no TLS and asks nobody who calls",
-            ),
-            Err(_) => wrong("an address and port such as 127.0.0.1:7203, or nothing"),
-        }
-    }
-
-    /// Spans name accounts and travel in the clear: `https` would promise what this exporter can't keep.
-    fn otlp(&self, text: String) -> Result<Option<String>, ConfigError> {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let authority = text.strip_prefix("http://").unwrap_or_default();
-        let is_one = authority.parse::<axum::http::uri::Authority>().is_ok();
-        if is_one && !authority.contains('@') {
-            return Ok(Some(text));
-        }
-        let expected =
-            "http:// with a host and port, such as http://127.0.0.1:4318: no path, no https";
-        Err(self.field("node.otlp", format!("{text:?}"), expected))
     }
 
     /// Joins the path and refuses one inside the node's directory or its data: a copy of either

@@ -366,7 +366,12 @@ mod tests {
             aud: "https://shop.example".into(),
             nonce: "A".repeat(22),
             kind: Kind::Login,
-            body: Body::default(),
+            body: Body {
+                channel: "web".into(),
+                address: String::new(),
+                details: Vec::new(),
+                reference: None,
+            },
             lifetime_s: 90,
         };
         steps.takes(&SUB, &Input::Begin(Box::new(begin)));
