@@ -442,7 +442,9 @@ fn a_disk_with_less_than_the_reserve_is_an_error() {
     );
     let findings = house.offline("b");
     findings.fails("disk", "MiB are kept in reserve", 6);
-    findings.has("disk", "ok", "synced in");
+    let is_written = |finding: &&Value| finding["found"].as_str().unwrap().contains("synced in");
+    // How long it took is the machine's affair.
+    assert!(findings.list.iter().any(|finding| is_written(&finding)));
 }
 
 #[test]
@@ -461,7 +463,6 @@ fn a_port_that_others_have_is_named() {
 #[test]
 fn a_running_node_is_looked_at_beside_itself() {
     let house = House::new();
-    house.found("t", 1, true);
     let trust = house.start("t");
     let findings = house.doctor("t", &[]);
     findings.has("process", "ok", &format!("process {}", trust.0.id()));

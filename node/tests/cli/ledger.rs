@@ -191,7 +191,7 @@ fn segment(dir: &Path) -> PathBuf {
     let mut files: Vec<PathBuf> = fs::read_dir(dir.join("journal"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.metadata().unwrap().len() > 0)
+        .filter(|path| path.extension().is_some_and(|name| name == "seg"))
         .collect();
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)

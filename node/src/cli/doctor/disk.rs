@@ -17,6 +17,9 @@ use crate::{config::Config, output::Exit};
 /// A sync slower than this holds every login up.
 const SLOW_SYNC: Duration = Duration::from_millis(50);
 
+/// How many syncs are tried; the quickest counts, since others use the disk too.
+const SYNCS: usize = 5;
+
 pub(super) fn check(config: &Config, report: &mut Report) {
     // Before the first run the data will lie where its parent is.
     let data = config
@@ -125,8 +128,12 @@ fn write_and_sync(data: &Path) -> io::Result<Duration> {
         .mode(0o600)
         .custom_flags(flags)
         .open(data)?;
-    file.write_all(&[0; 4096])?;
-    let begun = tokio::time::Instant::now();
-    file.sync_all()?;
-    Ok(begun.elapsed())
+    let mut least = Duration::MAX;
+    for _ in 0..SYNCS {
+        file.write_all(&[0; 4096])?;
+        let begun = tokio::time::Instant::now();
+        file.sync_all()?;
+        least = least.min(begun.elapsed());
+    }
+    Ok(least)
 }
