@@ -85,6 +85,11 @@ pub trait Index: Send + Sync + 'static {
 
     /// The index was caught pointing wrongly: it must cover nothing when it is opened again.
     fn distrust(&self) {}
+
+    /// Whether [`Index::apply`] only moves memory: it then needs no thread of its own.
+    fn is_in_memory(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +115,10 @@ impl MemoryIndex {
 }
 
 impl Index for MemoryIndex {
+    fn is_in_memory(&self) -> bool {
+        true
+    }
+
     fn covered(&self) -> Result<Option<Coverage>, StoreError> {
         Ok(None)
     }

@@ -49,6 +49,9 @@ struct Token {
 
 type CommitGroup = (Vec<IndexedRecord>, Coverage);
 
+/// Gives a group to the index, on the writer's thread; it may wait while the index is behind.
+type Commit = Box<dyn FnMut(CommitGroup) + Send>;
+
 /// A [`Store`] kept in `DIR/journal/NNNNNNNN.seg`.
 ///
 /// Dropping it writes what is queued, waits for it and for the index, and releases the directory.
@@ -91,14 +94,14 @@ impl<I: Index> JournalStore<I> {
         let tail = catch_up(&journal, &identity, index.as_ref(), observer)?;
         let recent = Arc::new(Recent::default());
         let stopped = Arc::new(AtomicBool::new(false));
-        let (committer, groups) = Committer::spawn(
+        let (committer, commit) = Committer::start(
             Arc::clone(&index),
             Arc::clone(&recent),
             Arc::clone(&stopped),
         )?;
         let sink = StoreSink {
             recent: Arc::clone(&recent),
-            groups,
+            commit,
         };
         let writer = Writer::spawn(
             tail,
@@ -352,7 +355,7 @@ fn replay<I: Index>(
 
 struct StoreSink {
     recent: Arc<Recent>,
-    groups: mpsc::SyncSender<CommitGroup>,
+    commit: Commit,
 }
 
 impl Sink<Token> for StoreSink {
@@ -381,41 +384,57 @@ impl Sink<Token> for StoreSink {
                 position: record.position,
             })
             .collect();
-        // Fails only when the committer has ended, and then the store has stopped.
-        let _ = self.groups.send((records, covered));
+        (self.commit)((records, covered));
     }
 }
 
-/// The one thread that writes to the index.
+/// Who writes to the index: a thread of its own, or for an index in memory the writer itself, so
+/// that a process may hold many devices' stores.
 struct Committer {
     thread: Option<JoinHandle<()>>,
 }
 
 impl Committer {
-    fn spawn<I: Index>(
+    fn start<I: Index>(
         index: Arc<I>,
         recent: Arc<Recent>,
         stopped: Arc<AtomicBool>,
-    ) -> Result<(Self, mpsc::SyncSender<CommitGroup>), StoreError> {
+    ) -> Result<(Self, Commit), StoreError> {
+        let is_in_memory = index.is_in_memory();
+        let apply = move |(records, covered): CommitGroup| {
+            let applied = index.apply(&records, covered);
+            if let Err(error) = &applied {
+                stopped.store(true, Ordering::Release);
+                index.distrust();
+                tracing::error!(%error, "index stopped");
+            } else {
+                recent.indexed(&records);
+            }
+            applied.is_ok()
+        };
+        if is_in_memory {
+            let commit = Box::new(move |group| {
+                // What failed has stopped the store.
+                apply(group);
+            });
+            return Ok((Self { thread: None }, commit));
+        }
         let (sender, receiver) = mpsc::sync_channel::<CommitGroup>(COMMITTER_QUEUE_GROUPS);
         let thread = thread::Builder::new()
             .name("warifu-index".to_owned())
             .spawn(move || {
-                for (records, covered) in receiver {
-                    if let Err(error) = index.apply(&records, covered) {
-                        stopped.store(true, Ordering::Release);
-                        index.distrust();
-                        tracing::error!(%error, "index stopped");
-                        return;
-                    }
-                    recent.indexed(&records);
-                }
+                // Ends at the first failure: what comes after would leave a gap.
+                receiver.into_iter().all(apply);
             })
             .map_err(StoreError::io("start the committer of", "index"))?;
         let committer = Self {
             thread: Some(thread),
         };
-        Ok((committer, sender))
+        let commit = Box::new(move |group| {
+            // Fails only when the committer has ended, and then the store has stopped.
+            let _ = sender.send(group);
+        });
+        Ok((committer, commit))
     }
 }
 

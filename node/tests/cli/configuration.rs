@@ -1,6 +1,6 @@
 //! `warifu.toml`: what is refused, and that the error names the field.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use warifu_node::{
     api::Limits,
@@ -293,4 +293,51 @@ fn with_a_certificate_the_http_side_may_be_anywhere() {
     fs::write(&path, before).unwrap();
     let config = Config::load(&dir.path().join("b")).unwrap();
     assert!(matches!(config.role, RoleConfig::Broker(b) if b.limits == Limits::default()));
+}
+
+#[test]
+fn a_push_service_is_named_with_care_and_reads_back() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    let with = |fields: &'static str| {
+        move |text: &str| text.replace("# [broker.push]", &format!("[broker.push]\n{fields}"))
+    };
+    for (fields, expected) in [
+        ("url = \"http://push.example/s3cret\"", "broker.push.url"),
+        ("url = \"https://u:s3cret@push.example\"", "broker.push.url"),
+        (
+            "url = \"https://push.example\"\ntimeout_s = 31",
+            "broker.push.timeout_s is 31, expected 1 to 30",
+        ),
+        ("timeout_s = 5", "missing field `url`"),
+        ("url = \"https://push.example\"\nbody = true", "`body`"),
+    ] {
+        let told = error(dir.path(), "b", with(fields));
+        assert!(told.contains(expected), "{told}");
+        assert!(!told.contains("s3cret"), "{told}");
+    }
+    let path = dir.path().join("b/warifu.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = with("url = \"https://push.example/s3cret\"\ntimeout_s = 7")(&text);
+    let file = File::parse(&path, &text).unwrap();
+    assert_eq!(File::parse(&path, &file.render()).unwrap(), file);
+    let config = Config::check(&dir.path().join("b"), file).unwrap();
+    let RoleConfig::Broker(broker) = config.role else {
+        panic!("not a broker");
+    };
+    let push = broker.push.unwrap();
+    assert_eq!(push.timeout, Duration::from_secs(7));
+    assert_eq!(push.token_file, dir.path().join("b/push.token"));
+    assert!(!format!("{push:?}").contains("s3cret"));
+}
+
+#[test]
+fn a_device_asks_in_a_language_that_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    let told = error(dir.path(), "d", |text| text.replace("\"locale\"", "\"fr\""));
+    assert!(
+        told.contains("device.language is \"fr\", expected locale, ja or en"),
+        "{told}"
+    );
 }
