@@ -24,4 +24,4 @@ pub use index::{Coverage, Index, IndexedRecord, MemoryIndex, Position};
 pub use journal::{Counters, JournalReader, JournalRecord, RECORD_LIMIT_BYTES};
 pub use journal_store::JournalStore;
 pub use options::{BeforeSync, FreeSpaceProbe, JournalOptions};
-pub use vault::{MasterKey, Vault, VaultKey};
+pub use vault::{MasterKey, Vault, VaultKey, VaultOptions};

@@ -14,7 +14,7 @@ use tokio::{
 };
 use warifu_client_sdk::{
     runtime::{Accounts, AccountsOptions, Clock, Keeper, KeeperError, Machine, Recover, Watch},
-    store::{JournalOptions, MasterKey, Vault},
+    store::{JournalOptions, MasterKey, Vault, VaultOptions},
     transport::{
         Admission, Admit, IdentitySecret, Limits, Multiaddr, NetEvent, NetEvents, Network,
         NetworkOptions, TransportError,
@@ -156,11 +156,14 @@ impl<M: Machine> Operator<M> {
         journal.sync_delay = options.sync_delay;
         let store =
             store::open(options.data, journal, options.progress).map_err(KeeperError::from)?;
-        let vault = Vault::open_slowed(
+        let vault = Vault::open_with(
             &options.data.join("vault"),
             &options.master_key,
             &ledger.iss,
-            options.sync_delay,
+            VaultOptions {
+                sync_delay: options.sync_delay,
+                ..VaultOptions::default()
+            },
         )
         .map_err(KeeperError::from)?;
         let keeper = Keeper::new(Arc::new(store), Arc::new(vault));

@@ -29,7 +29,7 @@ use self::{
     seal::Sealer,
 };
 use super::{
-    Counters, LedgerId, StoreError, StreamId,
+    BeforeSync, Counters, LedgerId, StoreError, StreamId,
     directory::DirectoryLock,
     encoding,
     journal::{
@@ -61,6 +61,15 @@ pub struct VaultKey {
     pub name: [u8; 32],
 }
 
+/// How a vault's file is written; the defaults are for use, the rest for benches and simulators.
+#[derive(Clone, Default)]
+pub struct VaultOptions {
+    /// Extra time each sync takes (default none).
+    pub sync_delay: Duration,
+    /// Runs before each sync (default none); an error counts as a failed sync.
+    pub before_sync: Option<BeforeSync>,
+}
+
 type VaultWriter = Option<Writer<Change>>;
 
 /// A durable map from [`VaultKey`] to a secret, sealed under a master key.
@@ -85,7 +94,7 @@ struct VaultFile {
     identity: Identity,
     live: Arc<Live>,
     stopped: Arc<AtomicBool>,
-    sync_delay: Duration,
+    options: VaultOptions,
 }
 
 impl Vault {
@@ -97,18 +106,18 @@ impl Vault {
     /// [`StoreError::Corrupt`], [`StoreError::FutureVersion`] (nothing was changed), or
     /// [`StoreError::Io`].
     pub fn open(dir: &Path, master_key: &MasterKey, origin: &str) -> Result<Self, StoreError> {
-        Self::open_slowed(dir, master_key, origin, Duration::ZERO)
+        Self::open_with(dir, master_key, origin, VaultOptions::default())
     }
 
-    /// [`Vault::open`] on a disk whose every sync takes `sync_delay` more: a bench's slow disk.
+    /// [`Vault::open`], written as `options` say.
     ///
     /// # Errors
     /// As [`Vault::open`].
-    pub fn open_slowed(
+    pub fn open_with(
         dir: &Path,
         master_key: &MasterKey,
         origin: &str,
-        sync_delay: Duration,
+        options: VaultOptions,
     ) -> Result<Self, StoreError> {
         let lock = DirectoryLock::take(dir)?;
         let identity = Identity {
@@ -127,7 +136,7 @@ impl Vault {
             identity,
             live,
             stopped: Arc::new(AtomicBool::new(false)),
-            sync_delay,
+            options,
         };
         let writer = file.spawn_writer(tail)?;
         Ok(Self {
@@ -277,8 +286,8 @@ impl VaultFile {
             identity: self.identity.clone(),
             segment_bytes: u64::MAX,
             queue: QUEUE,
-            sync_delay: self.sync_delay,
-            before_sync: None,
+            sync_delay: self.options.sync_delay,
+            before_sync: self.options.before_sync.clone(),
         };
         let sink = LiveSink(Arc::clone(&self.live));
         Writer::spawn(tail, options, Arc::clone(&self.stopped), sink)
