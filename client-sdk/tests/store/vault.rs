@@ -1,6 +1,8 @@
 use std::{fs, path::Path};
 
-use warifu_client_sdk::store::{JournalReader, MasterKey, StoreError, Vault, VaultKey};
+use warifu_client_sdk::store::{
+    JournalReader, MasterKey, StoreError, Vault, VaultKey, VaultOptions,
+};
 use zeroize::Zeroizing;
 
 use super::{
@@ -39,6 +41,22 @@ fn holds(dir: &Path, needle: &[u8]) -> bool {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
         bytes.windows(needle.len()).any(|window| window == needle)
     })
+}
+
+#[tokio::test]
+async fn a_slowed_vault_takes_its_time_for_each_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let sync_delay = std::time::Duration::from_millis(30);
+    let options = VaultOptions {
+        sync_delay,
+        ..VaultOptions::default()
+    };
+    let vault = Vault::open_with(dir.path(), &master(1), ORIGIN, options).unwrap();
+    let begun = tokio::time::Instant::now();
+    vault.put(key(ALICE, 1), b"a share").await.unwrap();
+    vault.remove(key(ALICE, 1)).await.unwrap();
+    assert!(begun.elapsed() >= sync_delay * 2);
+    assert_eq!(vault.counters().await.syncs, 2);
 }
 
 #[tokio::test]

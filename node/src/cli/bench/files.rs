@@ -5,9 +5,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::output::{Exit, Failure};
 
-/// Files of one device: journal, vault, their locks, the line, and a second one to the trust
-/// operator while it enrols.
-const PER_DEVICE: u64 = 8;
+/// Files of one device: journal and vault, a lock each, the line, and one to spare for the line to
+/// the trust operator while it enrols.
+const PER_DEVICE: u64 = 6;
 /// Files of anything else.
 const OTHERS: u64 = 512;
 

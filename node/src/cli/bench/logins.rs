@@ -106,28 +106,33 @@ struct NodeUse {
 }
 
 impl Moment {
-    /// Looks at CPU time last, or first, so that looking is not in what is measured.
-    async fn now(stage: &mut Stage, is_end: bool) -> Result<Moment, Failure> {
-        let mut cpu = Vec::new();
-        if is_end {
-            cpu = cpus(stage)?;
-        }
-        let at = Instant::now();
-        let mut nodes = Vec::new();
-        for node in Node::ALL {
-            nodes.push(NodeUse {
-                syncs: scrape::syncs(stage.metrics(node)).await?,
-                written: written_bytes(stage.node(node)?.id()?)?,
-                occupied: occupied_bytes(&stage.data(node)),
-            });
-        }
-        if is_end {
-            return Ok(Moment { at, cpu, nodes });
-        }
-        cpu = cpus(stage)?;
+    /// The begin: CPU time is read last, so that looking is not in what is measured.
+    async fn first(stage: &mut Stage) -> Result<Moment, Failure> {
+        let nodes = uses(stage).await?;
+        let cpu = cpus(stage)?;
         let at = Instant::now();
         Ok(Moment { at, cpu, nodes })
     }
+
+    /// The end: CPU time is read first.
+    async fn last(stage: &mut Stage) -> Result<Moment, Failure> {
+        let at = Instant::now();
+        let cpu = cpus(stage)?;
+        let nodes = uses(stage).await?;
+        Ok(Moment { at, cpu, nodes })
+    }
+}
+
+async fn uses(stage: &Stage) -> Result<Vec<NodeUse>, Failure> {
+    let mut nodes = Vec::new();
+    for node in Node::ALL {
+        nodes.push(NodeUse {
+            syncs: scrape::syncs(stage.metrics(node)).await?,
+            written: written_bytes(stage.node(node)?.id()?)?,
+            occupied: occupied_bytes(&stage.data(node)),
+        });
+    }
+    Ok(nodes)
 }
 
 fn cpus(stage: &mut Stage) -> Result<Vec<(&'static str, Cpu)>, Failure> {
@@ -165,7 +170,7 @@ async fn act(stage: &mut Stage, args: &Args) -> Result<Window, Failure> {
         usize::try_from(args.seconds).unwrap_or(usize::MAX),
     );
     tokio::time::sleep(WARM_UP).await;
-    let before = Moment::now(stage, false).await?;
+    let before = Moment::first(stage).await?;
     let already = load.admitted();
     let end = before.at + Duration::from_secs(args.seconds);
     while let Some(left) = end.checked_duration_since(Instant::now())
@@ -175,7 +180,7 @@ async fn act(stage: &mut Stage, args: &Args) -> Result<Window, Failure> {
         bar.set_position(before.at.elapsed().as_secs());
         bar.set_message(format!("s, {} logins", load.admitted() - already));
     }
-    let after = Moment::now(stage, true).await?;
+    let after = Moment::last(stage).await?;
     let ends = load.stop().await?;
     bar.finish_and_clear();
     let mut peak = 0;
