@@ -21,8 +21,8 @@ use tokio::{
 };
 use warifu_client_sdk::{
     runtime::{
-        Accounts, AccountsOptions, Clock, Keeper, KeeperError, Lines, Machine, Recover, Secrets,
-        Watch,
+        About, Accounts, AccountsOptions, Clock, Keeper, KeeperError, Lines, Machine, Recover,
+        Secrets, Watch,
     },
     store::{BeforeSync, Counters, JournalOptions, MasterKey, Vault, VaultOptions},
 };
@@ -166,7 +166,8 @@ struct Customers {
 }
 
 impl Watch for Customers {
-    fn event(&self, sub: &Sub, event: Event) {
+    fn event(&self, about: &About, event: Event) {
+        let sub = &about.sub;
         self.activity.fetch_add(1, Ordering::Relaxed);
         match event {
             Event::Began { number, .. } => drop(lock(&self.numbers).insert(*sub, number)),

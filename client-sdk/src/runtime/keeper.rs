@@ -185,16 +185,6 @@ impl<S: Store> Keeper<S> {
         Ok(self.store.head(stream(sub))?.is_some())
     }
 
-    /// The hash of an account's last sealed block; `None` before its genesis. May block on the
-    /// disk.
-    ///
-    /// # Errors
-    /// [`KeeperError::Store`].
-    pub fn head(&self, sub: &Sub) -> Result<Option<Hash>, KeeperError> {
-        let head = self.store.head(stream(sub))?;
-        Ok(head.filter(|h| *h != FOUNDED && *h != TOMBSTONE).map(Hash))
-    }
-
     /// Every account that has records. Blocks on the disk.
     ///
     /// # Errors

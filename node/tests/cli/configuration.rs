@@ -25,7 +25,7 @@ fn errors_name_the_field() {
     let dir = tempfile::tempdir().unwrap();
     init_all(dir.path());
     let replaced = |from: &'static str, to: &'static str| move |text: &str| text.replace(from, to);
-    let cases: [(&str, &str, &str, &[&str]); 23] = [
+    let cases: [(&str, &str, &str, &[&str]); 25] = [
         (
             "b",
             "ticket_lifetime_s",

@@ -173,7 +173,7 @@ impl Demo {
         )?;
         let uri = ticket.text("ticket_uri");
         println!("   the login service's page shows a ticket:\n");
-        for line in warifu_node::output::qr(&uri)?.lines() {
+        for line in warifu_node::output::qr(&uri, true)?.lines() {
             println!("   {line}");
         }
         println!("   {uri}\n");
