@@ -34,7 +34,7 @@ use super::state::{Admission, FreezeEnd, LoginEnd, Polled};
 use super::tls::BrokerAddress;
 use super::token::Token;
 use crate::receipt::{
-    Checked, Expected, Moment, ReceiptError, VerifiedReceipt, verify_login, verify_receipt,
+    Checked, Expected, Moment, ReceiptError, VerifiedReceipt, Voters, verify_login, verify_receipt,
     verify_votes,
 };
 
@@ -271,7 +271,7 @@ impl<P: PinStore> LoginService<P> {
         kind: Kind,
     ) -> Result<VerifiedReceipt, LoginServiceError> {
         let pin = self.pin_of(customer).await?;
-        let voters = pin.parties.into();
+        let voters = self.voters(pin.parties.device);
         let expected = self.expected(&pin, kind, nonce.to_owned());
         Ok(verify_receipt(
             receipt,
@@ -401,7 +401,7 @@ impl<P: PinStore> LoginService<P> {
             expires_in: Duration::from_secs(expires_in),
             ends: later((self.clock)(), expires_in + GRACE_S),
             expected: self.expected(&pin, kind, nonce),
-            parties: pin.parties,
+            device: pin.parties.device,
         })
     }
 
@@ -413,6 +413,14 @@ impl<P: PinStore> LoginService<P> {
             account_key: pin.account_key,
             nonce,
             kind,
+        }
+    }
+
+    /// The operators' keys are this login service's own, whatever the pin says.
+    fn voters(&self, device: [u8; 32]) -> Voters {
+        Voters {
+            device: Some(device),
+            ..Voters::operators(&self.ledger)
         }
     }
 
@@ -476,7 +484,7 @@ impl<P: PinStore> LoginService<P> {
         if receipt.compact().as_deref() != Some(compact.as_str()) {
             return Err(LoginServiceError::Receipt);
         }
-        let votes = verify_votes(&receipt, &open.parties.into())?;
+        let votes = verify_votes(&receipt, &self.voters(open.device))?;
         // A handle outlives no login, so that its nonce need not be remembered for longer.
         if now >= open.ends {
             let late_s = now.seconds().saturating_sub(open.ends.seconds());

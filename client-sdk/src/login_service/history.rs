@@ -5,7 +5,7 @@
 use warifu_consensus::block::{Kind, Sealed, SealedError, Votes};
 use warifu_consensus::chain::{ProofError, verify_proof};
 use warifu_consensus::encoding::Hash;
-use warifu_consensus::party::Ledger;
+use warifu_consensus::party::{Ledger, Parties};
 use warifu_consensus::vote::BadVote;
 
 use super::api::{FreezeAnswer, HistoryAnswer, HistoryEntry, LastLoginAnswer, Shown};
@@ -211,7 +211,13 @@ fn prove(ledger: &Ledger, pin: &Pin, sealed: &Sealed) -> Result<(), HistoryError
     let height = claims.height;
     same("iss", &claims.iss, &ledger.iss)?;
     same("sub", &claims.sub.to_string(), &pin.account.to_string())?;
-    verify_proof(&sealed.block, &sealed.proof, &pin.account_key, &pin.parties)
+    // The operators' keys are this login service's own, whatever the pin says.
+    let parties = Parties {
+        device: pin.parties.device,
+        broker: ledger.broker,
+        trust_operator: ledger.trust_operator,
+    };
+    verify_proof(&sealed.block, &sealed.proof, &pin.account_key, &parties)
         .map_err(|error| HistoryError::Proof { height, error })?;
     match &sealed.votes {
         // The pinned block itself, whose votes verified when it was pinned.
@@ -219,14 +225,14 @@ fn prove(ledger: &Ledger, pin: &Pin, sealed: &Sealed) -> Result<(), HistoryError
             let found = sealed.block.hash().to_string();
             same("genesis", &found, &pin.genesis.to_string())
         }
-        Votes::Admit { .. } => match verify_votes(sealed, &pin.parties.into()) {
+        Votes::Admit { .. } => match verify_votes(sealed, &parties.into()) {
             Ok(_) => Ok(()),
             Err(ReceiptError::Vote(error)) => Err(HistoryError::Vote { height, error }),
             Err(_) => Err(HistoryError::Votes { height }),
         },
         Votes::Restrict { word: None } => Ok(()),
         Votes::Restrict { word: Some(word) } => word
-            .verify(pin.account, &pin.parties.device)
+            .verify(pin.account, &parties.device)
             .map_err(|error| HistoryError::Vote { height, error }),
     }
 }

@@ -4,7 +4,7 @@
 //! Protocol rule 6: someone is let in only if the broker says "admitted" **and** the login service
 //! verified the block by itself: pinned account key, `iss`, `aud`, this session's single-use
 //! `nonce`, `kind`, unexpired. [`LoginService`] gives an [`Admission`] in no other case. It never
-//! takes a key from an answer, and never repeats a request that may have had an effect.
+//! takes a key from an answer, and never repeats a request that may have begun something.
 //!
 //! ```no_run
 //! use warifu_client_sdk::login_service::api::{Asked, Shown};

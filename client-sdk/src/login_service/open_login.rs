@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use warifu_consensus::block::Kind;
 use warifu_consensus::encoding;
-use warifu_consensus::party::{Parties, Sub};
+use warifu_consensus::party::Sub;
 use warifu_consensus::time::Time;
 
 use crate::receipt::Expected;
@@ -29,7 +29,8 @@ pub struct OpenLogin {
     /// By this login service's clock: when nothing can be admitted any more.
     pub(super) ends: Time,
     pub(super) expected: Expected,
-    pub(super) parties: Parties,
+    /// The device's identity key, from the pin; the operators' are this login service's own.
+    pub(super) device: [u8; 32],
 }
 
 impl OpenLogin {
@@ -93,7 +94,8 @@ struct Stored<T> {
     account_key: [u8; 32],
     nonce: T,
     kind: T,
-    parties: Parties,
+    #[serde(with = "encoding::bytes")]
+    device: [u8; 32],
 }
 
 fn this_version<'de, D: Deserializer<'de>, T: Deserialize<'de> + AsRef<str>>(
@@ -123,7 +125,7 @@ impl Serialize for OpenLogin {
             account_key: expected.account_key,
             nonce: &expected.nonce,
             kind: expected.kind.name(),
-            parties: self.parties,
+            device: self.device,
         }
         .serialize(serializer)
     }
@@ -146,7 +148,7 @@ impl<'de> Deserialize<'de> for OpenLogin {
                 nonce: stored.nonce,
                 kind,
             },
-            parties: stored.parties,
+            device: stored.device,
         })
     }
 }

@@ -8,6 +8,7 @@ use warifu_client_sdk::login_service::{
     Advice, EnrolmentEnd, LoginEnd, LoginService, SqlitePins, Token,
 };
 
+const LONGEST: Duration = Duration::from_secs(15 * 60); // an enrolment: a ticket's life, and more
 type Service = LoginService<SqlitePins>; // one for the whole program, shared in an `Arc`
 
 #[tokio::main]
@@ -28,7 +29,7 @@ async fn run() -> Result<bool, Box<dyn Error>> {
     let pins = SqlitePins::open(pins).await?;
     let service = Service::new(broker.as_str(), token, ledger, aud, pins)?;
     match act.as_str() {
-        "enrol" => enrol(&service, customer).await,
+        "enrol" => tokio::time::timeout(LONGEST, enrol(&service, customer)).await?,
         "login" => log_in(&service, customer).await,
         other => Err(format!("found {other}, expected enrol or login"))?,
     }

@@ -43,7 +43,8 @@ pub struct Pin {
     pub account_key: [u8; 32],
     /// Hash of the genesis block, with which the account's chain begins.
     pub genesis: Hash,
-    /// The identity keys that the genesis fixed, by which votes are verified.
+    /// The identity keys that the genesis fixed. The device's verifies its votes; the operators',
+    /// which were this login service's own then, are kept as evidence.
     pub parties: Parties,
 }
 
