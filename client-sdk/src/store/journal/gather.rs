@@ -17,8 +17,11 @@ use crate::store::StreamId;
 /// Records that make a group worth its sync.
 pub(super) const COMPANY: usize = 4;
 
-/// Longest wait: what takes longer to gather is written as it comes.
+/// Longest wait. Where not even one more record is likely to come in that time, nobody waits.
 const LONGEST: Duration = Duration::from_millis(16);
+
+/// The longest time between two records that is told from any other.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How many of the last records are looked at to see who writes.
 const SEEN: usize = 32;
@@ -42,7 +45,7 @@ impl Gather {
         Self {
             seen: Vec::with_capacity(SEEN),
             next: 0,
-            interval: LONGEST,
+            interval: PAUSE,
             last: Instant::now(),
         }
     }
@@ -58,12 +61,11 @@ impl Gather {
 
     /// How long a group that has `found` records should wait for more.
     pub(super) fn wait(&self, found: usize) -> Duration {
-        let missing = u32::try_from(COMPANY.saturating_sub(found)).unwrap_or(0);
-        let wait = self.interval.saturating_mul(missing);
-        if wait > LONGEST || !self.is_crowded() {
+        if self.interval > LONGEST || !self.is_crowded() {
             return Duration::ZERO;
         }
-        wait
+        let missing = u32::try_from(COMPANY.saturating_sub(found)).unwrap_or(0);
+        self.interval.saturating_mul(missing).min(LONGEST)
     }
 
     /// A group of `records` is durable.
@@ -75,7 +77,7 @@ impl Gather {
             return;
         };
         // A pause says nothing about the crowd that follows it.
-        let sample = (elapsed / records).min(LONGEST);
+        let sample = (elapsed / records).min(PAUSE);
         self.interval = (self.interval.saturating_mul(3).saturating_add(sample)) / 4;
     }
 
@@ -114,6 +116,8 @@ mod tests {
         assert_eq!(crowd(15).wait(1), Duration::ZERO);
         let mut slow = crowd(32);
         slow.interval = Duration::from_millis(6);
+        assert_eq!(slow.wait(1), LONGEST);
+        slow.interval = Duration::from_millis(17);
         assert_eq!(slow.wait(1), Duration::ZERO);
         assert_eq!(Gather::new().wait(1), Duration::ZERO);
     }
