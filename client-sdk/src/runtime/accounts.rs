@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -67,6 +67,8 @@ pub(super) struct Shared<M: Machine, S: Store> {
     runtime: Handle,
     actors: Mutex<HashMap<Sub, mpsc::Sender<Command<M>>>>,
     stopped: AtomicBool,
+    /// Accounts that are at something.
+    at_work: AtomicUsize,
 }
 
 /// See the module. Clones are the same accounts.
@@ -95,6 +97,21 @@ impl<M: Machine, S: Store> Shared<M, S> {
 
     pub(super) fn is_current(&self, sub: &Sub, role: Role, session: u64) -> bool {
         self.lines.session(sub, role) == Some(session)
+    }
+
+    /// An account is at something from now on, or no more.
+    pub(super) fn at_work(&self, begins: bool) {
+        let before = if begins {
+            self.at_work.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.at_work.fetch_sub(1, Ordering::Relaxed)
+        };
+        let now = if begins {
+            before.saturating_add(1)
+        } else {
+            before.saturating_sub(1)
+        };
+        self.keeper.expect(now);
     }
 
     /// Leaves the map, unless something came in meanwhile.
@@ -137,6 +154,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
                 runtime,
                 actors: Mutex::new(HashMap::new()),
                 stopped: AtomicBool::new(false),
+                at_work: AtomicUsize::new(0),
             }),
         }
     }
@@ -262,6 +280,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
                 shared: Arc::clone(&self.shared),
                 inbox,
                 look_up_from: None,
+                at_work: false,
             };
             self.shared.runtime.spawn(actor.run());
             sender

@@ -16,7 +16,10 @@ mod seal;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +38,7 @@ use super::{
     journal::{
         RECORD_LIMIT_BYTES,
         frame::frame_bytes,
+        gather::AtWork,
         recovery::{Recovery, recover},
         segment::{Identity, Tail},
         writer::{Writer, WriterOptions},
@@ -95,6 +99,7 @@ struct VaultFile {
     live: Arc<Live>,
     stopped: Arc<AtomicBool>,
     options: VaultOptions,
+    at_work: AtWork,
 }
 
 impl Vault {
@@ -137,6 +142,7 @@ impl Vault {
             live,
             stopped: Arc::new(AtomicBool::new(false)),
             options,
+            at_work: AtWork::default(),
         };
         let writer = file.spawn_writer(tail)?;
         Ok(Self {
@@ -160,12 +166,8 @@ impl Vault {
             key,
             sealed: sealed.clone(),
         };
-        self.append(key.stream, &record, |bytes| Change::Put {
-            key,
-            sealed,
-            bytes,
-        })
-        .await
+        self.append(&record, |bytes| Change::Put { key, sealed, bytes })
+            .await
     }
 
     /// Opens a secret; `None` if there is none under this key.
@@ -186,6 +188,11 @@ impl Vault {
         })
     }
 
+    /// A hint like [`Store::expect`](super::Store::expect).
+    pub fn expect(&self, streams: usize) {
+        self.shared.file.at_work.store(streams, Ordering::Relaxed);
+    }
+
     /// Whether it holds no secret at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -204,10 +211,8 @@ impl Vault {
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Stopped`].
     pub async fn remove(&self, key: VaultKey) -> Result<(), StoreError> {
-        self.append(key.stream, &VaultRecord::Remove { key }, |_| {
-            Change::Remove { key }
-        })
-        .await
+        self.append(&VaultRecord::Remove { key }, |_| Change::Remove { key })
+            .await
     }
 
     /// Forgets every secret of a stream, like [`Vault::remove`].
@@ -215,7 +220,7 @@ impl Vault {
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Stopped`].
     pub async fn remove_stream(&self, stream: StreamId) -> Result<(), StoreError> {
-        self.append(stream, &VaultRecord::RemoveStream { stream }, |_| {
+        self.append(&VaultRecord::RemoveStream { stream }, |_| {
             Change::RemoveStream { stream }
         })
         .await
@@ -239,7 +244,6 @@ impl Vault {
 
     async fn append(
         &self,
-        stream: StreamId,
         record: &VaultRecord,
         change: impl FnOnce(u64) -> Change,
     ) -> Result<(), StoreError> {
@@ -250,7 +254,7 @@ impl Vault {
             let writer = self.shared.writer.read().await;
             let writer = writer.as_ref().ok_or(StoreError::Stopped)?;
             let place = writer.place().await?;
-            place.send(payload, stream, change).wait().await?;
+            place.send(payload, change).wait().await?;
         }
         if self.shared.file.live.dead_bytes() > self.compaction_bytes() {
             let writer = Arc::clone(&self.shared.writer).write_owned().await;
@@ -296,6 +300,7 @@ impl VaultFile {
             queue: QUEUE,
             sync_delay: self.options.sync_delay,
             before_sync: self.options.before_sync.clone(),
+            at_work: Arc::clone(&self.at_work),
         };
         let sink = LiveSink(Arc::clone(&self.live));
         Writer::spawn(tail, options, Arc::clone(&self.stopped), sink)
