@@ -109,7 +109,7 @@ fn a_word_counts_from_the_last_unfreeze() {
             .is_some()
     );
     for old in [genesis, freeze, Hash::ZERO] {
-        assert!(!account.height_since_unfreeze(&old).is_some());
+        assert!(account.height_since_unfreeze(&old).is_none());
     }
 }
 

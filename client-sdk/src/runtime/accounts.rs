@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -68,6 +68,8 @@ pub(super) struct Shared<M: Machine, S: Store> {
     runtime: Handle,
     actors: Mutex<HashMap<Sub, mpsc::Sender<Command<M>>>>,
     stopped: AtomicBool,
+    /// Accounts that are at something.
+    at_work: AtomicUsize,
 }
 
 /// See the module. Clones are the same accounts.
@@ -96,6 +98,21 @@ impl<M: Machine, S: Store> Shared<M, S> {
 
     pub(super) fn is_current(&self, sub: &Sub, role: Role, session: u64) -> bool {
         self.lines.session(sub, role) == Some(session)
+    }
+
+    /// An account is at something from now on, or no more.
+    pub(super) fn at_work(&self, begins: bool) {
+        let before = if begins {
+            self.at_work.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.at_work.fetch_sub(1, Ordering::Relaxed)
+        };
+        let now = if begins {
+            before.saturating_add(1)
+        } else {
+            before.saturating_sub(1)
+        };
+        self.keeper.expect(now);
     }
 
     /// Leaves the map, unless something came in meanwhile.
@@ -138,6 +155,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
                 runtime,
                 actors: Mutex::new(HashMap::new()),
                 stopped: AtomicBool::new(false),
+                at_work: AtomicUsize::new(0),
             }),
         }
     }
@@ -272,6 +290,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
                 inbox,
                 look_up_from: None,
                 steps: Steps::default(),
+                at_work: false,
             };
             self.shared.runtime.spawn(actor.run());
             sender

@@ -44,6 +44,16 @@ pub(super) struct Actor<M: Machine, S: Store> {
     /// When an old block may be looked up again.
     pub(super) look_up_from: Option<Time>,
     pub(super) steps: Steps,
+    /// It is counted among the accounts that are at something.
+    pub(super) at_work: bool,
+}
+
+impl<M: Machine, S: Store> Drop for Actor<M, S> {
+    fn drop(&mut self) {
+        if self.at_work {
+            self.shared.at_work(false);
+        }
+    }
 }
 
 /// Records and salts that must be durable before the next visible output.
@@ -178,7 +188,12 @@ impl<M: Machine, S: Store> Actor<M, S> {
         Ok(())
     }
 
-    fn after(&self, machine: &M) {
+    fn after(&mut self, machine: &M) {
+        // Whoever waits for something by the clock will write again, or end.
+        let at_work = machine.deadline().is_some();
+        if at_work != std::mem::replace(&mut self.at_work, at_work) {
+            self.shared.at_work(at_work);
+        }
         let wanted = machine.wants_trust_operator((self.shared.clock)());
         self.shared
             .lines

@@ -149,6 +149,12 @@ impl<S: Store> Keeper<S> {
         Self { store, vault }
     }
 
+    /// So many accounts are at something: what they write may share syncs.
+    pub fn expect(&self, accounts: usize) {
+        self.store.expect(accounts);
+        self.vault.expect(accounts);
+    }
+
     /// How much room is left.
     pub fn space(&self) -> Space {
         self.store.space()

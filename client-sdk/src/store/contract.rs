@@ -320,6 +320,10 @@ pub trait Store: Send + Sync + 'static {
     /// Every stream that has a batch, sorted; the node's own included. May block on the disk.
     fn streams(&self) -> Result<Vec<StreamId>, StoreError>;
 
+    /// A hint, and nothing else: so many streams are at work and will write again soon, so that
+    /// a batch may wait a moment for others to share a sync with.
+    fn expect(&self, _streams: usize) {}
+
     /// How much room is left.
     fn space(&self) -> Space;
 }
@@ -379,6 +383,10 @@ impl<S: Store> Store for Arc<S> {
 
     fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
         S::streams(self)
+    }
+
+    fn expect(&self, streams: usize) {
+        S::expect(self, streams);
     }
 
     fn space(&self) -> Space {

@@ -26,6 +26,7 @@ use super::{
     journal::{
         JOURNAL_MAGIC, RECORD_LIMIT_BYTES,
         frame::RecordBody,
+        gather::AtWork,
         reader::decode_body,
         recovery::{Recovery, recover},
         segment::{Identity, Tail},
@@ -65,6 +66,7 @@ pub struct JournalStore<I: Index> {
     dir: PathBuf,
     options: JournalOptions,
     stopped: Arc<AtomicBool>,
+    at_work: AtWork,
     _lock: DirectoryLock,
 }
 
@@ -93,6 +95,7 @@ impl<I: Index> JournalStore<I> {
         };
         let tail = catch_up(&journal, &identity, index.as_ref(), observer)?;
         let recent = Arc::new(Recent::default());
+        let at_work = AtWork::default();
         let stopped = Arc::new(AtomicBool::new(false));
         let (committer, commit) = Committer::start(
             Arc::clone(&index),
@@ -112,6 +115,7 @@ impl<I: Index> JournalStore<I> {
                 queue: options.queue_batches,
                 sync_delay: options.sync_delay,
                 before_sync: options.before_sync.clone(),
+                at_work: Arc::clone(&at_work),
             },
             Arc::clone(&stopped),
             sink,
@@ -124,6 +128,7 @@ impl<I: Index> JournalStore<I> {
             dir: journal,
             options,
             stopped,
+            at_work,
             _lock: lock,
         })
     }
@@ -178,10 +183,10 @@ impl<I: Index> JournalStore<I> {
             || self.index.head(stream),
             || {
                 if late {
-                    place.send_late(payload, stream, token);
+                    place.send_late(payload, token);
                     None
                 } else {
-                    Some(place.send(payload, stream, token))
+                    Some(place.send(payload, token))
                 }
             },
         )
@@ -265,6 +270,10 @@ impl<I: Index> Store for JournalStore<I> {
         streams.sort_unstable();
         streams.dedup();
         Ok(streams)
+    }
+
+    fn expect(&self, streams: usize) {
+        self.at_work.store(streams, Ordering::Relaxed);
     }
 
     fn space(&self) -> Space {

@@ -181,8 +181,8 @@ fn print(what: &str, counted: &Counted) {
 #[ignore = "measures; asserts nothing about time"]
 async fn throughput_with_and_without_slow_syncs() {
     let founded = accounts(IN_FLIGHT);
-    for delay in [0, 1, 5] {
-        for in_flight in [1, 8, 16, 64] {
+    for delay in [0, 5] {
+        for in_flight in [64, 32, 8, 1] {
             let dir = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
             let disk = Disk {
                 sync_delay: Duration::from_millis(delay),

@@ -7,7 +7,7 @@
 //! against a rolled-back disk is the other parties' heads, never this module.
 
 pub(crate) mod frame;
-mod gather;
+pub(crate) mod gather;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod segment;

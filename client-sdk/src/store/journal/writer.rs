@@ -24,10 +24,10 @@ use tokio::{
 
 use super::{
     frame::{frame_bytes, push_frame},
-    gather::Gather,
+    gather::{AtWork, Gather},
     segment::{Identity, Tail, create_segment},
 };
-use crate::store::{BeforeSync, Position, StoreError, StreamId, measure::Measures};
+use crate::store::{BeforeSync, Position, StoreError, measure::Measures};
 
 /// Bytes after which a group is written even if more is queued.
 const GROUP_BYTES: usize = 4 << 20;
@@ -61,6 +61,7 @@ pub(crate) struct WriterOptions {
     pub(crate) queue: usize,
     pub(crate) sync_delay: Duration,
     pub(crate) before_sync: Option<BeforeSync>,
+    pub(crate) at_work: AtWork,
 }
 
 /// A record that has become durable.
@@ -83,7 +84,6 @@ pub(crate) trait Sink<T>: Send + 'static {
 
 struct Queued<T> {
     payload: Vec<u8>,
-    stream: StreamId,
     token: T,
     /// `None` for a late record, which nobody waits for.
     reply: Option<oneshot::Sender<Result<(), StoreError>>>,
@@ -120,6 +120,7 @@ impl<T: Send + 'static> Writer<T> {
         let places = Arc::new(Semaphore::new(options.queue.max(1)));
         let counting = Arc::new(Counting::default());
         let path = options.dir.clone();
+        let gather = Gather::new(Arc::clone(&options.at_work));
         let queue = Queue {
             receiver,
             places: Arc::clone(&places),
@@ -130,7 +131,7 @@ impl<T: Send + 'static> Writer<T> {
             tail,
             options,
             sink,
-            gather: Gather::new(),
+            gather,
             counting: Arc::clone(&counting),
             stopped: Arc::clone(&stopped),
         };
@@ -168,28 +169,26 @@ impl<T: Send + 'static> Writer<T> {
 }
 
 impl<T> Place<'_, T> {
-    /// Queues a record, never waiting. Records of one crowd of `stream`s share syncs.
-    pub(crate) fn send(self, payload: Vec<u8>, stream: StreamId, token: T) -> Answer {
+    /// Queues a record, never waiting.
+    pub(crate) fn send(self, payload: Vec<u8>, token: T) -> Answer {
         let (reply, answer) = oneshot::channel();
-        self.queue(payload, stream, token, Some(reply));
+        self.queue(payload, token, Some(reply));
         Answer(answer)
     }
 
     /// Queues a record that goes with the next group; nobody hears when.
-    pub(crate) fn send_late(self, payload: Vec<u8>, stream: StreamId, token: T) {
-        self.queue(payload, stream, token, None);
+    pub(crate) fn send_late(self, payload: Vec<u8>, token: T) {
+        self.queue(payload, token, None);
     }
 
     fn queue(
         self,
         payload: Vec<u8>,
-        stream: StreamId,
         token: T,
         reply: Option<oneshot::Sender<Result<(), StoreError>>>,
     ) {
         let queued = Queued {
             payload,
-            stream,
             token,
             reply,
         };
@@ -310,9 +309,6 @@ impl<S> Run<S> {
                 let _ = reply.send(Err(StoreError::Stopped));
             }
             return;
-        }
-        if queued.reply.is_some() {
-            self.gather.came(queued.stream);
         }
         group.push(&mut self.tail, queued);
     }

@@ -17,7 +17,10 @@ mod seal;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,6 +39,7 @@ use super::{
     journal::{
         RECORD_LIMIT_BYTES,
         frame::frame_bytes,
+        gather::AtWork,
         recovery::{Recovery, recover},
         segment::{Identity, Tail},
         writer::{Writer, WriterOptions},
@@ -97,6 +101,7 @@ struct VaultFile {
     live: Arc<Live>,
     stopped: Arc<AtomicBool>,
     options: VaultOptions,
+    at_work: AtWork,
 }
 
 impl Vault {
@@ -139,6 +144,7 @@ impl Vault {
             live,
             stopped: Arc::new(AtomicBool::new(false)),
             options,
+            at_work: AtWork::default(),
         };
         let writer = file.spawn_writer(tail)?;
         Ok(Self {
@@ -162,12 +168,8 @@ impl Vault {
             key,
             sealed: sealed.clone(),
         };
-        self.append(key.stream, &record, |bytes| Change::Put {
-            key,
-            sealed,
-            bytes,
-        })
-        .await
+        self.append(&record, |bytes| Change::Put { key, sealed, bytes })
+            .await
     }
 
     /// Opens a secret; `None` if there is none under this key.
@@ -188,6 +190,11 @@ impl Vault {
         })
     }
 
+    /// A hint like [`Store::expect`](super::Store::expect).
+    pub fn expect(&self, streams: usize) {
+        self.shared.file.at_work.store(streams, Ordering::Relaxed);
+    }
+
     /// Whether it holds no secret at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -206,10 +213,8 @@ impl Vault {
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Stopped`].
     pub async fn remove(&self, key: VaultKey) -> Result<(), StoreError> {
-        self.append(key.stream, &VaultRecord::Remove { key }, |_| {
-            Change::Remove { key }
-        })
-        .await
+        self.append(&VaultRecord::Remove { key }, |_| Change::Remove { key })
+            .await
     }
 
     /// Forgets every secret of a stream, like [`Vault::remove`].
@@ -217,7 +222,7 @@ impl Vault {
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Stopped`].
     pub async fn remove_stream(&self, stream: StreamId) -> Result<(), StoreError> {
-        self.append(stream, &VaultRecord::RemoveStream { stream }, |_| {
+        self.append(&VaultRecord::RemoveStream { stream }, |_| {
             Change::RemoveStream { stream }
         })
         .await
@@ -241,7 +246,6 @@ impl Vault {
 
     async fn append(
         &self,
-        stream: StreamId,
         record: &VaultRecord,
         change: impl FnOnce(u64) -> Change,
     ) -> Result<(), StoreError> {
@@ -252,7 +256,7 @@ impl Vault {
             let writer = self.shared.writer.read().await;
             let writer = writer.as_ref().ok_or(StoreError::Stopped)?;
             let place = writer.place().await?;
-            place.send(payload, stream, change).wait().await?;
+            place.send(payload, change).wait().await?;
         }
         if self.shared.file.live.dead_bytes() > self.compaction_bytes() {
             let writer = Arc::clone(&self.shared.writer).write_owned().await;
@@ -298,6 +302,7 @@ impl VaultFile {
             queue: QUEUE,
             sync_delay: self.options.sync_delay,
             before_sync: self.options.before_sync.clone(),
+            at_work: Arc::clone(&self.at_work),
         };
         let sink = LiveSink(Arc::clone(&self.live));
         Writer::spawn(tail, options, Arc::clone(&self.stopped), sink)
