@@ -217,7 +217,8 @@ fn problem_answer(kinds: &[ProblemKind]) -> Response {
     let answer = ResponseBuilder::new()
         .description(names.join("; "))
         .content(PROBLEM_JSON, content);
-    if !kinds.contains(&ProblemKind::TooMany) {
+    let retried = |kind: &ProblemKind| matches!(kind, ProblemKind::TooMany | ProblemKind::Busy);
+    if !kinds.iter().any(retried) {
         return answer.build();
     }
     let seconds = HeaderBuilder::new()
@@ -232,7 +233,7 @@ fn example(kind: ProblemKind) -> Problem {
         format!("{}: what was found and expected", kind.title()),
     );
     match kind {
-        ProblemKind::TooMany => problem.retry_after = Some(30),
+        ProblemKind::TooMany | ProblemKind::Busy => problem.retry_after = Some(30),
         ProblemKind::WrongDigits => problem.tries_left = Some(2),
         _ => {}
     }

@@ -76,7 +76,7 @@ fn keep_up(warifu: Warifu, dir: &Path) -> Result<(), Trouble> {
     println!("  DEVICE={device}");
     println!("  # enrol: the page shows a ticket; the device answers with six digits");
     println!("  warifu enrol ticket $SERVICE --customer alice");
-    println!("  warifu device enrol 'warifu:enrol?ticket=…' --dir $DEVICE");
+    println!("  warifu device enrol - --dir $DEVICE      # paste the URI");
     println!("  # log in: the page shows a number; the customer types it into the device");
     println!("  warifu login $SERVICE --customer alice");
     println!("  warifu device pending --dir $DEVICE");
@@ -173,11 +173,15 @@ impl Demo {
         )?;
         let uri = ticket.text("ticket_uri");
         println!("   the login service's page shows a ticket:\n");
-        for line in warifu_node::output::qr(&uri, true)?.lines() {
+        let is_coloured = warifu_node::output::is_coloured(&std::io::stdout());
+        for line in warifu_node::output::qr(&uri, is_coloured)?.lines() {
             println!("   {line}");
         }
         println!("   {uri}\n");
-        let device = self.net.device(&["enrol"], &[&uri])?;
+        let file = self.net.dir.join("alice.ticket");
+        std::fs::write(&file, &uri)?;
+        let file = file.display().to_string();
+        let device = self.net.device(&["enrol"], &[&file])?;
         let digits = device.text("digits");
         println!("   the device scans it and shows six digits: {digits}");
         let account = self
@@ -185,7 +189,7 @@ impl Demo {
             .confirm(CUSTOMER, &ticket.text("session"), &digits)?;
         println!("   the customer types them into the page; all three sign the genesis");
         println!("   account {account}, pinned by the login service to customer `{CUSTOMER}`");
-        let again = self.net.device(&["enrol"], &[&uri]);
+        let again = self.net.device(&["enrol"], &[&file]);
         println!(
             "   the same ticket, photographed and used again: {}",
             reason(&again)

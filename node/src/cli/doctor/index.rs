@@ -4,6 +4,7 @@ use std::{fs, io, path::Path};
 
 use tempfile::TempDir;
 use warifu_client_sdk::store::{Index, JournalOptions, StoreError};
+use warifu_consensus::party::Role;
 
 use super::{Patient, finding::Report};
 use crate::{output::Exit, progress, store::SledIndex};
@@ -17,8 +18,8 @@ pub(super) struct Copied {
 /// Copies and opens the index of a node that doesn't run; says why where it is not looked at.
 pub(super) fn open_copy(patient: &Patient<'_>, report: &mut Report) -> Option<Copied> {
     let dir = patient.config.node.data.join("index");
-    if patient.config.node.identity.is_none() {
-        // A device's index is in memory.
+    if patient.config.role() == Role::Device {
+        // Its index is in memory.
         return None;
     }
     if patient.is_running() {

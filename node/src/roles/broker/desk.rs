@@ -272,11 +272,15 @@ impl Desk for Broker {
             tokio::select! {
                 biased;
                 _ = tokio::time::timeout(wait, state.changed()) => {}
-                () = self.closed() => return Err(DeskError::Stopping),
+                () = self.closed() => {}
             }
         }
         let state = state.borrow().clone();
-        Ok(state)
+        match state {
+            // A session lives no longer than this process: it will not go on.
+            EnrolmentState::Waiting if self.is_closed() => Err(DeskError::Stopping),
+            state => Ok(state),
+        }
     }
 
     async fn confirm(
