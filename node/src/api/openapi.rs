@@ -130,13 +130,15 @@ impl<D: Desk> Endpoints<D> {
         self.enter(path, handler, operation)
     }
 
-    fn enter<P, H, T>(mut self, _: P, handler: H, operation: Operation) -> Endpoints<D>
+    fn enter<P, H, T>(mut self, _: P, handler: H, mut operation: Operation) -> Endpoints<D>
     where
         P: utoipa::Path,
         H: Handler<T, Api<D>>,
         T: 'static,
     {
         let (path, methods) = (P::path(), P::methods());
+        // Handlers of different modules have the same name; programs are generated from this one.
+        operation.operation_id = Some(operation_name(&path, &methods));
         let filter = methods.iter().map(filter).reduce(MethodFilter::or);
         if let Some(filter) = filter {
             self.router = self.router.route(&path, on(filter, handler));
@@ -155,6 +157,20 @@ impl<D: Desk> Endpoints<D> {
         });
         (self.router, json)
     }
+}
+
+/// `post_logins`, `get_logins_id`: unique, since path and method are.
+fn operation_name(path: &str, methods: &[HttpMethod]) -> String {
+    let mut name = match methods.first() {
+        Some(HttpMethod::Post) => "post".to_owned(),
+        Some(HttpMethod::Delete) => "delete".to_owned(),
+        _ => "get".to_owned(),
+    };
+    for segment in path.split('/').filter(|s| !s.is_empty() && *s != "v1") {
+        name.push('_');
+        name.extend(segment.chars().filter(char::is_ascii_alphanumeric));
+    }
+    name
 }
 
 const fn filter(method: &HttpMethod) -> MethodFilter {

@@ -4,7 +4,7 @@
 //! the answer and in every log line of the request; it decides nothing.
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
@@ -26,7 +26,17 @@ pub(super) async fn name(request: Request, next: Next) -> Response {
         .map_or("none", MatchedPath::as_str);
     let text = id.to_str().unwrap_or_default();
     let span = tracing::info_span!("request", id = text, method = %request.method(), route);
-    let mut response = next.run(request).instrument(span).await;
+    let answered = async {
+        let response = next.run(request).await;
+        let status = response.status();
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!("answered that this broker failed");
+        } else {
+            tracing::debug!(status = status.as_u16(), "answered");
+        }
+        response
+    };
+    let mut response = answered.instrument(span).await;
     response.headers_mut().insert(NAME, id);
     response
 }

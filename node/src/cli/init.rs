@@ -21,9 +21,8 @@ use warifu_consensus::{
 
 use crate::{
     config::{
-        BrokerTable, Card, Config, ConfigError, DeviceTable, FILE_NAME, File, LedgerTable,
-        LimitsTable, NodeTable, TrustOperatorTable, default_master_key, file, read_ledger,
-        render_ledger,
+        Card, Config, ConfigError, DeviceTable, FILE_NAME, File, LedgerTable, NodeTable,
+        TrustOperatorTable, default_master_key, file, read_ledger, render_ledger,
     },
     output::{Exit, Failure, Output, role_name},
     secrets::{
@@ -67,10 +66,10 @@ pub(super) struct BrokerArgs {
     http: Option<String>,
     /// The HTTP side's certificate chain, PEM; relative to the directory.
     #[arg(long, value_name = "FILE", requires = "private_key")]
-    certificate: Option<PathBuf>,
+    certificate: Option<String>,
     /// The certificate's key, PEM, mode 0600; relative to the directory.
     #[arg(long, value_name = "FILE", requires = "certificate")]
-    private_key: Option<PathBuf>,
+    private_key: Option<String>,
     /// What the first login service's blocks name as relying party [default: as --iss].
     #[arg(long)]
     aud: Option<String>,
@@ -132,30 +131,16 @@ fn broker(args: BrokerArgs, output: Output) -> Result<(), Failure> {
     let known = before.and_then(|file| file.ledger.trust_operator.as_ref());
     let found = card.as_ref().map(|card| text_b64(&card.public_key));
     let trust_operator = place.once("trust operator", found, known)?;
-    let mut broker = old.cloned().unwrap_or_else(|| BrokerTable {
-        trust_operator_addresses: Vec::new(),
-        announce: Vec::new(),
-        http: file::http(),
-        certificate: None,
-        private_key: None,
-        tokens: file::tokens(),
-        proposal_lifetime_s: file::proposal_lifetime_s(),
-        ticket_lifetime_s: file::ticket_lifetime_s(),
-        push: None,
-        limits: LimitsTable::default(),
-    });
+    let mut broker = old.cloned().unwrap_or_default();
     broker.announce = announce.unwrap_or_else(|| listen.clone().unwrap_or_default());
     broker.http = http.unwrap_or(broker.http);
-    broker.certificate = place.file(
-        "certificate",
-        args.certificate,
-        old.map(|old| &old.certificate),
-    )?;
-    broker.private_key = place.file(
-        "private key",
-        args.private_key,
-        old.map(|old| &old.private_key),
-    )?;
+    let text = |path: &PathBuf| path.display().to_string();
+    let found = broker.certificate.as_ref().map(text);
+    let certificate = place.once("certificate", args.certificate, found.as_ref())?;
+    let found = broker.private_key.as_ref().map(text);
+    let private_key = place.once("private key", args.private_key, found.as_ref())?;
+    broker.certificate = certificate.map(PathBuf::from);
+    broker.private_key = private_key.map(PathBuf::from);
     if let Some(card) = &card {
         broker.trust_operator_addresses = texts(&card.addresses);
     }
@@ -337,19 +322,6 @@ impl<'a> Place<'a> {
             (Some(given), _) => Ok(Some(given)),
             (None, found) => Ok(found.cloned()),
         }
-    }
-
-    /// [`Place::once`] of a file that may be named or not.
-    fn file(
-        &self,
-        field: &str,
-        given: Option<PathBuf>,
-        before: Option<&Option<PathBuf>>,
-    ) -> Result<Option<PathBuf>, Failure> {
-        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let found = before.and_then(Option::as_ref).map(text);
-        let kept = self.once(field, given.as_ref().map(text), found.as_ref())?;
-        Ok(kept.map(PathBuf::from))
     }
 
     fn list(

@@ -172,6 +172,23 @@ pub(crate) fn language() -> String {
     "locale".into()
 }
 
+impl Default for BrokerTable {
+    fn default() -> BrokerTable {
+        BrokerTable {
+            trust_operator_addresses: Vec::new(),
+            announce: Vec::new(),
+            http: http(),
+            certificate: None,
+            private_key: None,
+            tokens: tokens(),
+            proposal_lifetime_s: proposal_lifetime_s(),
+            ticket_lifetime_s: ticket_lifetime_s(),
+            limits: LimitsTable::default(),
+            push: None,
+        }
+    }
+}
+
 impl NodeTable {
     /// The defaults of a role's node.
     #[must_use]

@@ -40,6 +40,11 @@ async fn every_endpoint_is_told_with_its_scope_and_no_other_is() {
         served.insert(name);
     }
     assert_eq!(contract.names(), served);
+    let ids: BTreeSet<&str> = operations(&document)
+        .map(|(_, told)| told["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.len(), served.len(), "{ids:?}");
+    assert!(ids.contains("get_logins_id"), "{ids:?}");
     let scopes: BTreeSet<Scope> = endpoints().into_iter().map(|(.., scope)| scope).collect();
     assert_eq!(scopes, Scope::USED.into(), "no scope is for nothing");
 }

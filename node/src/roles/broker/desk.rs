@@ -90,18 +90,23 @@ impl Broker {
             })
             .await
             .ok_or(DeskError::Stopping)?;
+        if !is_frozen {
+            return Ok(None);
+        }
         let mut before = None;
-        while is_frozen {
+        loop {
             let page = self.history(account, before, FREEZE_PAGE).await?;
-            before = page.last().map(|entry| entry.sealed.block.claims().height);
+            before = page
+                .last()
+                .map(|entry| entry.sealed.block.claims().height)
+                .filter(|height| *height > 0);
             let is_freeze = |entry: &Entry| entry.sealed.block.claims().kind == Kind::Freeze;
             match page.into_iter().find(is_freeze) {
                 Some(found) => return Ok(Some(Box::new(found.sealed))),
-                None if before.is_none_or(|height| height == 0) => break,
+                None if before.is_none() => return Ok(None),
                 None => {}
             }
         }
-        Ok(None)
     }
 }
 
