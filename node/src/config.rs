@@ -4,6 +4,7 @@
 //! Every error names the field. Never reads a key or a token: see [`crate::secrets`].
 
 mod card;
+mod device;
 mod error;
 pub(crate) mod file;
 mod limits;
@@ -26,17 +27,15 @@ use warifu_consensus::{
 
 pub use card::{Card, read_ledger, render_ledger};
 pub use error::ConfigError;
+pub use device::DeviceConfig;
 pub use file::{BrokerTable, DeviceTable, File, LedgerTable, NodeTable, TrustOperatorTable};
 pub use limits::LimitsTable;
 pub use push::{PushConfig, PushTable, PushUrl};
 
-use crate::{api::Limits, output::Lang, secrets::IdentitySeed};
+use crate::{api::Limits, secrets::IdentitySeed};
 
 /// The configuration's file name in a node's directory.
 pub const FILE_NAME: &str = "warifu.toml";
-
-/// Longest path of a Unix socket in bytes (`sun_path` is 108 with its end).
-const MAX_SOCKET_PATH: usize = 107;
 
 /// A node's configuration, complete and checked. Paths are joined to `dir`.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,15 +150,6 @@ pub struct TrustOperatorConfig {
     pub broker_addresses: Vec<Multiaddr>,
 }
 
-/// What a device has.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeviceConfig {
-    /// The Unix socket of the control channel.
-    pub control: PathBuf,
-    /// In what language it asks on a terminal; `None` for the locale's.
-    pub language: Option<Lang>,
-}
-
 impl Config {
     /// Reads and checks `warifu.toml` in `dir`.
     ///
@@ -258,7 +248,7 @@ impl Check<'_> {
                 let own = self.trust_operator(table);
                 (Role::TrustOperator, own.map(RoleConfig::TrustOperator))
             }
-            (None, None, Some(table)) => (Role::Device, self.device(table).map(RoleConfig::Device)),
+            (None, None, Some(table)) => (Role::Device, device::check(self, table).map(RoleConfig::Device)),
             (broker, trust_operator, device) => {
                 let tables = [
                     (broker.is_some(), "[broker]"),
@@ -542,25 +532,6 @@ impl Check<'_> {
             unfreeze_delay_s: table.unfreeze_delay_s,
             broker_addresses: self.dialled("trust_operator.broker_addresses", addresses)?,
         })
-    }
-
-    fn device(&self, table: DeviceTable) -> Result<DeviceConfig, ConfigError> {
-        let control = self.dir.join(&table.control);
-        let found = control.as_os_str().len();
-        if found > MAX_SOCKET_PATH {
-            let expected = format!("a path of at most {MAX_SOCKET_PATH} bytes");
-            return Err(self.field("device.control", format!("{found} bytes long"), expected));
-        }
-        let language = match table.language.as_str() {
-            "locale" => None,
-            "ja" => Some(Lang::Ja),
-            "en" => Some(Lang::En),
-            found => {
-                let found = format!("{found:?}");
-                return Err(self.field("device.language", found, "locale, ja or en"));
-            }
-        };
-        Ok(DeviceConfig { control, language })
     }
 }
 

@@ -61,6 +61,11 @@ impl Input {
         }
     }
 
+    /// Whether a question can be answered here now: the process may be in its shell's background.
+    pub(super) fn is_foreground(&self) -> bool {
+        is_foreground(self.stdin.get_ref())
+    }
+
     /// Throws away what was typed and not read: it was no answer to what is asked next.
     pub(super) fn drop_typed(&self) {
         let stdin = self.stdin.get_ref();

@@ -94,6 +94,7 @@ impl Terminal {
     async fn serve(&mut self, device: &Device) -> Result<(), Gone> {
         let mut events = device.events();
         let (told, mut stages) = mpsc::channel(STAGES);
+        let mut tick = ticking();
         self.say(words::WAITING)?;
         loop {
             let pending = device.pending();
@@ -102,7 +103,10 @@ impl Terminal {
             let open = pending
                 .iter()
                 .filter(|p| !self.left.contains(&p.prompt.hash));
-            if let Some(asked) = open.min_by_key(|p| p.prompt.claims.exp) {
+            let next = open.min_by_key(|p| p.prompt.claims.exp);
+            if let Some(asked) = next
+                && self.input.is_foreground()
+            {
                 self.ask(device, asked).await?;
                 continue;
             }
@@ -116,6 +120,8 @@ impl Terminal {
                 },
                 Some(stage) = stages.recv() => self.enrolment(stage)?,
                 typed = self.input.next() => self.idle(device, typed?).await?,
+                // Put into the foreground again, it is not told so.
+                _ = tick.tick(), if next.is_some() => {}
             }
         }
     }
