@@ -26,8 +26,8 @@ use warifu_consensus::{
 };
 
 pub use card::{Card, read_ledger, render_ledger};
-pub use error::ConfigError;
 pub use device::DeviceConfig;
+pub use error::ConfigError;
 pub use file::{BrokerTable, DeviceTable, File, LedgerTable, NodeTable, TrustOperatorTable};
 pub use limits::LimitsTable;
 pub use push::{PushConfig, PushTable, PushUrl};
@@ -248,7 +248,10 @@ impl Check<'_> {
                 let own = self.trust_operator(table);
                 (Role::TrustOperator, own.map(RoleConfig::TrustOperator))
             }
-            (None, None, Some(table)) => (Role::Device, device::check(self, table).map(RoleConfig::Device)),
+            (None, None, Some(table)) => (
+                Role::Device,
+                device::check(self, table).map(RoleConfig::Device),
+            ),
             (broker, trust_operator, device) => {
                 let tables = [
                     (broker.is_some(), "[broker]"),

@@ -202,7 +202,6 @@ impl Default for BrokerTable {
             ticket_lifetime_s: ticket_lifetime_s(),
             push: None,
             limits: LimitsTable::default(),
-            push: None,
         }
     }
 }
