@@ -16,7 +16,7 @@ use warifu_client_sdk::{
     transport::{Multiaddr, SessionId},
 };
 use warifu_consensus::{
-    agree::{Broker as ProposingMachine, Event, Founding, Input, Record},
+    agree::{Broker as ProposingMachine, Event, Founding, Input, Outcome, Record},
     block::{Kind, Sealed},
     encoding::{TraceName, text_b64},
     party::{Role, Sub},
@@ -74,6 +74,8 @@ impl Recover<ProposingMachine> for RecoverBroker {
 pub(super) enum Happened {
     Sealed(Sub, Box<Sealed>),
     Dead(Sub),
+    /// The genesis was refused; it is proposed once, so it will be dead.
+    Refused(Sub, String),
 }
 
 struct BrokerWatch {
@@ -105,6 +107,10 @@ impl Watch for BrokerWatch {
                 let (told, by) = outcome_name(&outcome);
                 tracing::info!(account = %sub, height, login = name, trace = trace(),
                     outcome = told, by = by.map(display), "login ended");
+                if let (Some(0), Outcome::Refused { by, reason }) = (height, &outcome) {
+                    let reason = format!("the {by} refused the account's genesis: {reason}");
+                    drop(self.happened.send(Happened::Refused(*sub, reason)));
+                }
                 self.logins.ended(login, outcome, now);
                 if let Some(push) = self.push.get() {
                     push.ended(sub, login);
@@ -160,6 +166,15 @@ struct Inner {
     settings: BrokerSettings,
     ending: Ending,
     phase: watch::Sender<Phase>,
+}
+
+impl Inner {
+    fn fail_enrolment(&self, sub: &Sub, reason: String) {
+        if let Ok(Some(Record::Founding(founding))) = self.operator.keeper.first(sub) {
+            let state = EnrolmentState::Failed { reason };
+            self.enrolments.settle(&founding.session, state);
+        }
+    }
 }
 
 /// How far a graceful stop is.
@@ -413,11 +428,11 @@ async fn settle_enrolments(inner: Arc<Inner>) {
             }
             Ok(Happened::Dead(sub)) => {
                 tracing::warn!(account = %sub, "genesis is dead");
-                if let Ok(Some(Record::Founding(founding))) = inner.operator.keeper.first(&sub) {
-                    let reason = "the account's genesis was not sealed in time".to_owned();
-                    let state = EnrolmentState::Failed { reason };
-                    inner.enrolments.settle(&founding.session, state);
-                }
+                inner.fail_enrolment(&sub, "the account's genesis was not sealed in time".to_owned());
+            }
+            Ok(Happened::Refused(sub, reason)) => {
+                tracing::warn!(account = %sub, reason, "genesis refused");
+                inner.fail_enrolment(&sub, reason);
             }
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "enrolment pages fell behind");
