@@ -183,7 +183,7 @@ async fn throughput_with_and_without_slow_syncs() {
     let founded = accounts(IN_FLIGHT);
     for delay in [0, 5] {
         for in_flight in [64, 32, 8, 1] {
-            let dir = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
+            let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
             let disk = Disk {
                 sync_delay: Duration::from_millis(delay),
                 ..Disk::default()
