@@ -7,6 +7,7 @@ pub mod config;
 pub mod control;
 pub mod export;
 pub mod observe;
+mod outgoing;
 pub mod output;
 pub mod progress;
 pub mod roles;

@@ -3,6 +3,13 @@
 //! CPU time per login, in all and by party, beside the library's floor measured in turns with it, so
 //! that the ratio holds on a busy machine. Asserts no time.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a bench that can't go on has nothing to say"
+)]
+
 use std::{collections::VecDeque, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};

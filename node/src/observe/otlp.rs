@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
 
+use crate::outgoing::{self, OutgoingError};
+
 const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -20,13 +22,8 @@ pub(super) struct Poster {
 }
 
 impl Poster {
-    pub(super) fn new(runtime: Handle) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            // Where spans go, the configuration says, not the environment.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+    pub(super) fn new(runtime: Handle) -> Result<Self, OutgoingError> {
+        let client = outgoing::plain()?;
         Ok(Self { client, runtime })
     }
 }
@@ -34,7 +31,8 @@ impl Poster {
 #[async_trait]
 impl HttpClient for Poster {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let request = reqwest::Request::try_from(request)?;
+        let mut request = reqwest::Request::try_from(request)?;
+        *request.timeout_mut() = Some(TIMEOUT);
         let client = self.client.clone();
         // The exporter waits on a thread without a reactor.
         let sent = self.runtime.spawn(async move {

@@ -66,7 +66,7 @@ pub enum TracesError {
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
     /// The HTTP client can't be built.
     #[error("spans can't be sent: {0}")]
-    Client(#[from] reqwest::Error),
+    Client(#[from] crate::outgoing::OutgoingError),
 }
 
 /// What makes and exports this process's spans.

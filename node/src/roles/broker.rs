@@ -25,8 +25,9 @@ use warifu_consensus::{
 };
 
 use super::{
+    ending::Ending,
     enrolments::Enrolments,
-    operator::{Ending, Operator, OperatorError, OperatorOptions, owes},
+    operator::{Operator, OperatorError, OperatorOptions, owes},
 };
 use crate::{
     api::desk::EnrolmentState,
@@ -428,7 +429,10 @@ async fn settle_enrolments(inner: Arc<Inner>) {
             }
             Ok(Happened::Dead(sub)) => {
                 tracing::warn!(account = %sub, "genesis is dead");
-                inner.fail_enrolment(&sub, "the account's genesis was not sealed in time".to_owned());
+                inner.fail_enrolment(
+                    &sub,
+                    "the account's genesis was not sealed in time".to_owned(),
+                );
             }
             Ok(Happened::Refused(sub, reason)) => {
                 tracing::warn!(account = %sub, reason, "genesis refused");

@@ -8,6 +8,7 @@ pub mod broker;
 pub mod device;
 
 pub mod directory;
+pub mod ending;
 pub mod enrolments;
 pub mod lines;
 pub mod operator;

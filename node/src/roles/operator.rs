@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    runtime::{Builder, Handle, Runtime},
-    sync::watch,
-};
+use tokio::runtime::{Builder, Handle, Runtime};
 use warifu_client_sdk::{
     runtime::{Accounts, AccountsOptions, Clock, Keeper, KeeperError, Machine, Recover, Watch},
     store::{JournalOptions, MasterKey, Vault, VaultOptions},
@@ -581,40 +578,4 @@ impl<M: Machine> Watched for Operator<M> {
 #[expect(clippy::cast_precision_loss, reason = "a gauge is read by people")]
 fn float(value: u64) -> f64 {
     value as f64
-}
-
-/// A node's own end: told once, watched by its `run`.
-#[derive(Clone)]
-pub struct Ending {
-    sender: Arc<watch::Sender<Option<String>>>,
-}
-
-impl Default for Ending {
-    fn default() -> Self {
-        Self {
-            sender: Arc::new(watch::channel(None).0),
-        }
-    }
-}
-
-impl Ending {
-    /// The node must stop; the first reason stands.
-    pub fn end(&self, reason: String) {
-        self.sender.send_if_modified(|r| {
-            let first = r.is_none();
-            if first {
-                *r = Some(reason);
-            }
-            first
-        });
-    }
-
-    /// Waits for the end.
-    pub async fn wait(&self) -> String {
-        let mut receiver = self.sender.subscribe();
-        match receiver.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => String::new(),
-        }
-    }
 }

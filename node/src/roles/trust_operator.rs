@@ -15,8 +15,9 @@ use warifu_consensus::{
 use crate::observe::{Watched, counts};
 
 use super::{
+    ending::Ending,
     enrolments::Enrolments,
-    operator::{Ending, Operator, OperatorError, OperatorOptions, owes},
+    operator::{Operator, OperatorError, OperatorOptions, owes},
 };
 
 struct RecoverTrustOperator {

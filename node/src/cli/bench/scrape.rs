@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::output::{Exit, Failure};
+use crate::{
+    outgoing,
+    output::{Exit, Failure},
+};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -15,7 +18,8 @@ pub(super) async fn syncs(metrics: &str) -> Result<u64, Failure> {
             format!("could not read {metrics}: {error}"),
         )
     };
-    let answer = reqwest::Client::new().get(metrics).timeout(PATIENCE).send();
+    let client = outgoing::plain().map_err(|error| failed(&error))?;
+    let answer = client.get(metrics).timeout(PATIENCE).send();
     let answer = answer.await.and_then(reqwest::Response::error_for_status);
     let text = answer.map_err(|error| failed(&error))?.text().await;
     let text = text.map_err(|error| failed(&error))?;
@@ -31,7 +35,10 @@ pub(super) async fn syncs(metrics: &str) -> Result<u64, Failure> {
 
 /// Whether a `GET` of `url` is answered with 200.
 pub(super) async fn is_ok(url: &str) -> bool {
-    let answer = reqwest::Client::new().get(url).timeout(PATIENCE).send();
+    let Ok(client) = outgoing::plain() else {
+        return false;
+    };
+    let answer = client.get(url).timeout(PATIENCE).send();
     answer
         .await
         .is_ok_and(|answer| answer.status().is_success())

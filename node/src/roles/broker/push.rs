@@ -12,14 +12,14 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, StatusCode, redirect::Policy};
+use reqwest::{Client, StatusCode};
 use serde::Serialize;
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 use warifu_client_sdk::runtime::Clock;
 use warifu_consensus::{agree::LoginId, party::Sub, time::Time};
 use zeroize::Zeroizing;
 
-use crate::{config::PushUrl, roles::lock};
+use crate::{config::PushUrl, outgoing, roles::lock};
 
 /// Open proposals that are followed; at more, further phones are not woken.
 const MAX_OPEN: usize = 4096;
@@ -113,12 +113,7 @@ impl Push {
         has_line: HasLine,
     ) -> Result<Self, PushError> {
         let failed = |reason: String| PushError { reason };
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls().map_err(|e| failed(e.to_string()))?)
-            .redirect(Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|e| failed(e.without_url().to_string()))?;
+        let client = outgoing::trusting_the_system().map_err(|e| failed(e.to_string()))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 settings,
@@ -244,19 +239,6 @@ impl Shared {
             _ => Err(Failed::ForGood(reason)),
         }
     }
-}
-
-/// Certificates as this system believes them. The provider is chosen for this client only.
-fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = rustls_platform_verifier::Verifier::new(Arc::clone(&provider))?;
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 fn count(outcome: &'static str) {
