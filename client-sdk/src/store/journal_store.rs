@@ -16,6 +16,7 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use super::{
@@ -37,6 +38,10 @@ use super::{
 
 /// Groups that may wait for the index before the journal's writer waits too.
 const COMMITTER_QUEUE_GROUPS: usize = 64;
+
+/// How long groups gather before the index takes them together: nothing waits for the index, and one
+/// update of it wakes threads of its own.
+const INDEX_PAUSE: Duration = Duration::from_millis(20);
 
 /// Records given to the index at once while it is rebuilt.
 const REBUILD_RECORDS: usize = 1024;
@@ -433,7 +438,12 @@ impl Committer {
             .name("warifu-index".to_owned())
             .spawn(move || {
                 // Ends at the first failure: what comes after would leave a gap.
-                receiver.into_iter().all(apply);
+                while let Ok(first) = receiver.recv() {
+                    thread::sleep(INDEX_PAUSE);
+                    if !apply(join(first, receiver.try_iter())) {
+                        return;
+                    }
+                }
             })
             .map_err(StoreError::io("start the committer of", "index"))?;
         let committer = Self {
@@ -445,6 +455,14 @@ impl Committer {
         });
         Ok((committer, commit))
     }
+}
+
+/// One group of several that follow each other.
+fn join(first: CommitGroup, later: impl Iterator<Item = CommitGroup>) -> CommitGroup {
+    later.fold(first, |(mut records, _), (more, covered)| {
+        records.extend(more);
+        (records, covered)
+    })
 }
 
 impl Drop for Committer {

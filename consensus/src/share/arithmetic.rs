@@ -7,6 +7,7 @@ use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::{IsIdentity, VartimeMultiscalarMul};
 use frost_core::Ciphersuite;
+use zeroize::Zeroizing;
 
 use super::Package;
 use super::library::Suite;
@@ -117,6 +118,8 @@ impl Round {
             Role::Broker => broker,
             Role::TrustOperator => trust,
         };
-        hiding + binding * factor + lagrange(role) * secret * self.challenge
+        // The challenge is public: this product alone gives the secret.
+        let part = Zeroizing::new(lagrange(role) * secret * self.challenge);
+        hiding + binding * factor + *part
     }
 }

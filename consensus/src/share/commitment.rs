@@ -188,14 +188,13 @@ pub fn commit(
     entropy: &mut impl Entropy,
 ) -> (Nonces, Commitment) {
     let signing_share = share.secret().signing_share();
-    let mut nonce = || loop {
-        let nonce = Nonce::<Suite>::new(signing_share, &mut LibraryRng(entropy)).to_scalar();
+    let mut secret = Zeroizing::new([Scalar::ZERO; 2]);
+    for nonce in secret.iter_mut() {
         // A zero nonce would give the share away; it is drawn with probability 2^-252.
-        if nonce != Scalar::ZERO {
-            return nonce;
+        while *nonce == Scalar::ZERO {
+            *nonce = Nonce::<Suite>::new(signing_share, &mut LibraryRng(entropy)).to_scalar();
         }
-    };
-    let secret = Zeroizing::new([nonce(), nonce()]);
+    }
     let [hiding, binding] = &*secret;
     let ((hiding, hiding_point), (binding, binding_point)) =
         (commit_to(hiding), commit_to(binding));

@@ -23,6 +23,7 @@ use crate::{
     config::{Config, LogFormat},
     observe::traces::{Spans, StepsLayer},
     output::{self, Exit, Failure},
+    roles,
     run::{self, RunError},
 };
 
@@ -50,6 +51,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     config.node.sync_delay = Duration::from_millis(args.sync_delay_ms);
     let asked = watch_signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(roles::line_threads())
         .enable_all()
         .build()
         .map_err(|error| Failure::from_error(Exit::Io, &error))?;

@@ -20,3 +20,18 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every holder leaves the value whole, so a panic elsewhere doesn't spoil it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Threads that carry lines and requests: half of the processors. One more would be woken for nearly
+/// every message, which costs more than what it takes over.
+pub(crate) fn line_threads() -> usize {
+    processors().div_ceil(2)
+}
+
+/// Threads that sign: the other half.
+pub(crate) fn signing_threads() -> usize {
+    processors().saturating_sub(line_threads()).max(1)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

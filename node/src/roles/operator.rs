@@ -26,7 +26,9 @@ use warifu_consensus::{
     wire::{Agree, Message},
 };
 
-use super::{directory::Directory, enrolments::Enrolments, lines::OperatorLines, lock};
+use super::{
+    directory::Directory, enrolments::Enrolments, lines::OperatorLines, lock, signing_threads,
+};
 use crate::{
     observe::{Watched, counts, skew::Skew},
     output::role_name,
@@ -189,9 +191,8 @@ impl<M: Machine> Operator<M> {
         }
         let directory = Arc::new(Directory::new(other, other_key));
         let lines = Arc::new(OperatorLines::new(Arc::clone(&directory)));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let signing = Builder::new_multi_thread()
-            .worker_threads(threads)
+            .worker_threads(signing_threads())
             .thread_name("warifu-sign")
             .enable_time()
             .build()

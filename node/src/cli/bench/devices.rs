@@ -56,6 +56,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let started = log.with_writer(std::io::stderr).with_ansi(false).try_init();
     started.map_err(|error| Failure::from_error(Exit::Io, error.as_ref()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(crate::roles::line_threads())
         .enable_all()
         .build()
         .map_err(|error| Failure::from_error(Exit::Io, &error))?;
