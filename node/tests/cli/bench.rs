@@ -100,6 +100,7 @@ fn logins_are_measured_and_nothing_stays() {
         "p99_ms",
         "cpu_us_per_login",
         "floor_cpu_us_per_login",
+        "floor_alone_cpu_us_per_login",
         "fsyncs_per_login",
         "rss_mib",
         "seconds",

@@ -57,6 +57,7 @@ pub(super) struct Measured {
     pub(super) cpu_us_per_login: f64,
     pub(super) cpu_us_per_login_by_role: BTreeMap<&'static str, f64>,
     pub(super) floor_cpu_us_per_login: f64,
+    pub(super) floor_alone_cpu_us_per_login: f64,
     pub(super) cpu_ratio: f64,
     pub(super) fsyncs_per_login: f64,
     pub(super) disk_bytes_per_login: f64,
@@ -84,12 +85,12 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     }
     files::allow(args.accounts)?;
     let mut floor = FloorTimes::default();
-    floor.measure()?;
+    floor.measure(args.in_flight)?;
     let window = play(&args.stage, args.sync_delay_ms, async |stage| {
         act(stage, args).await
     })?;
-    floor.measure()?;
-    Ok(window.measured(args, floor.median_us()))
+    floor.measure(args.in_flight)?;
+    Ok(window.measured(args, floor.medians_us()))
 }
 
 /// What processes and disks had used at one moment.
@@ -215,7 +216,7 @@ fn each(count: f64, logins: usize) -> f64 {
 }
 
 impl Window {
-    fn measured(self, args: &Args, floor_us: f64) -> Measured {
+    fn measured(self, args: &Args, (floor_alone_us, floor_us): (f64, f64)) -> Measured {
         let (from, to) = (self.before.at, self.after.at);
         let within = self
             .ends
@@ -256,6 +257,7 @@ impl Window {
             cpu_us_per_login: cpu,
             cpu_us_per_login_by_role: by_role,
             floor_cpu_us_per_login: floor_us,
+            floor_alone_cpu_us_per_login: floor_alone_us,
             cpu_ratio: cpu / floor_us,
             fsyncs_per_login: larger(|node| node.syncs),
             disk_bytes_per_login: larger(|node| node.written),
