@@ -51,6 +51,7 @@ impl LoginServiceError {
             }
             LoginServiceError::Pin(_)
             | LoginServiceError::Answer { .. }
+            | LoginServiceError::Altered { .. }
             | LoginServiceError::Verification(_)
             | LoginServiceError::Receipt
             | LoginServiceError::Sealed(_)

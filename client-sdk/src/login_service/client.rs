@@ -26,7 +26,7 @@ use super::history::{self, HistoryPage, VerifiedEntry};
 use super::http::Http;
 use super::newer;
 use super::open_login::OpenLogin;
-use super::pins::{Pin, PinStore};
+use super::pins::{Pin, PinStore, Spending};
 use super::problem::ProblemKind;
 use super::retry::{Patience, Tries};
 use super::spent::Spent;
@@ -188,6 +188,7 @@ impl<P: PinStore> LoginService<P> {
     ///
     /// # Errors
     /// [`LoginServiceError`]; this handle is spent then, the stored one is not.
+    /// [`LoginServiceError::Altered`] when the handle is not of what is pinned now.
     pub async fn poll(
         &self,
         login: OpenLogin,
@@ -197,7 +198,7 @@ impl<P: PinStore> LoginService<P> {
         let query = [("wait", wait.as_secs().min(MAX_WAIT_S).to_string())];
         let path = ["logins", login.id.as_str()];
         let answer = self.http.get(&path, &query, wait).await?;
-        self.settle(login, answer)
+        self.settle(login, answer).await
     }
 
     /// Waits for the end. `Admitted` only if the broker says so and the block verified (protocol
@@ -223,7 +224,7 @@ impl<P: PinStore> LoginService<P> {
                 Err(error) => return Err(error),
             };
             tries.answered();
-            login = match self.settle(login, answer)? {
+            login = match self.settle(login, answer).await? {
                 Polled::Ended(end) => return Ok(end),
                 Polled::Pending(login) => login,
             };
@@ -307,7 +308,9 @@ impl<P: PinStore> LoginService<P> {
     }
 
     /// A page of the account's history, newest first, below height `before` (from the head when
-    /// none); every block verified under the pinned keys.
+    /// none); every block verified under the pinned keys. `before` is the `next` of a page, or a
+    /// height up to the head's plus 1: a page that does not begin right below it, or ends
+    /// elsewhere than it says, hides blocks and is an error.
     ///
     /// # Errors
     /// [`LoginServiceError`].
@@ -322,7 +325,7 @@ impl<P: PinStore> LoginService<P> {
         let mut query = vec![("limit", limit.unwrap_or(DEFAULT_PAGE).to_string())];
         query.extend(before.map(|before| ("before", before.to_string())));
         let answer: HistoryAnswer = self.http.get(&path, &query, NO_WAIT).await?;
-        Ok(history::verify_page(&self.ledger, &pin, answer)?)
+        Ok(history::verify_page(&self.ledger, &pin, before, answer)?)
     }
 
     /// The account's newest login, verified; none if the broker finds none.
@@ -336,7 +339,8 @@ impl<P: PinStore> LoginService<P> {
         Ok(history::verify_last_login(&self.ledger, &pin, answer)?)
     }
 
-    /// Freezes the account. Calling again is harmless.
+    /// Freezes the account. Calling again is harmless. See [`FreezeEnd::Frozen`] for what its block
+    /// proves.
     ///
     /// # Errors
     /// [`LoginServiceError`].
@@ -351,7 +355,15 @@ impl<P: PinStore> LoginService<P> {
             what: "a freeze with another status".to_owned(),
         })?;
         let sealed = history::verify_freeze(&self.ledger, &pin, &answer)?;
-        Ok(sealed.map_or(FreezeEnd::Pending, FreezeEnd::Frozen))
+        Ok(sealed.map_or(FreezeEnd::Pending, |sealed| {
+            let claims = sealed.block.claims();
+            let (height, iat) = (claims.height, claims.iat);
+            FreezeEnd::Frozen {
+                sealed,
+                height,
+                iat,
+            }
+        }))
     }
 
     /// Sends in a task of its own: the answer is taken, and the login taken back, even when the
@@ -451,7 +463,7 @@ impl<P: PinStore> LoginService<P> {
             .saturating_add(Duration::from_secs(MAX_WAIT_S))
     }
 
-    fn settle(&self, login: OpenLogin, answer: Value) -> Result<Polled, LoginServiceError> {
+    async fn settle(&self, login: OpenLogin, answer: Value) -> Result<Polled, LoginServiceError> {
         let Some(answer) = newer::read(answer, &LOGIN_STATUSES)? else {
             // A later broker's: not admitted, and not known to be the end.
             return Ok(Polled::Pending(login));
@@ -459,7 +471,7 @@ impl<P: PinStore> LoginService<P> {
         Ok(match answer {
             LoginAnswer::Pending { .. } => Polled::Pending(login),
             LoginAnswer::Admitted { block, receipt, .. } => {
-                let admission = self.admit(&login, block, &receipt)?;
+                let admission = self.admit(&login, block, &receipt).await?;
                 Polled::Ended(LoginEnd::Admitted(Box::new(admission)))
             }
             LoginAnswer::Refused { by, reason } => Polled::Ended(LoginEnd::Refused {
@@ -471,12 +483,13 @@ impl<P: PinStore> LoginService<P> {
     }
 
     /// Protocol rule 6: the broker said so, and this is the login service's own look.
-    fn admit(
+    async fn admit(
         &self,
         open: &OpenLogin,
         compact: String,
         receipt: &str,
     ) -> Result<Admission, LoginServiceError> {
+        let customer = self.customer_of(open).await?;
         let now = (self.clock)();
         let moment = Moment::Live(now);
         let login = verify_login(&compact, &open.expected, moment)?;
@@ -490,16 +503,49 @@ impl<P: PinStore> LoginService<P> {
             let late_s = now.seconds().saturating_sub(open.ends.seconds());
             return Err(ReceiptError::Time(TimeError::Expired { late_s }).into());
         }
-        if !self.spent.spend(&open.expected.nonce, open.ends, now) {
-            return Err(LoginServiceError::Spent);
-        }
+        self.spend(open, now).await?;
         Ok(Admission {
+            customer,
             compact,
             receipt,
             login,
             account_key: open.expected.account_key,
             checked: Checked { moment, votes },
         })
+    }
+
+    /// The customer whose pin is what the handle says. A handle comes out of a store that others
+    /// may write; whose account it is, under which keys, only the pins say.
+    async fn customer_of(&self, open: &OpenLogin) -> Result<String, LoginServiceError> {
+        let expected = &open.expected;
+        let account = expected.account;
+        let altered = |what| LoginServiceError::Altered { what, account };
+        let pinned = self.pins.of_account(account).await?;
+        let (customer, pin) = pinned.ok_or_else(|| altered("account"))?;
+        if pin.account != account {
+            return Err(altered("account"));
+        }
+        if pin.account_key != expected.account_key {
+            return Err(altered("account key"));
+        }
+        if pin.parties.device != open.device {
+            return Err(altered("device"));
+        }
+        Ok(customer)
+    }
+
+    /// Uses the nonce up, for every process with the same pins where the store can.
+    async fn spend(&self, open: &OpenLogin, now: Time) -> Result<(), LoginServiceError> {
+        let (nonce, ends) = (open.expected.nonce.as_str(), open.ends);
+        let is_first = match self.pins.spend(nonce, ends, now).await? {
+            Spending::First => true,
+            Spending::Again => false,
+            Spending::Unkept => self.spent.spend(nonce, ends, now),
+        };
+        if is_first {
+            return Ok(());
+        }
+        Err(LoginServiceError::Spent)
     }
 }
 

@@ -66,6 +66,17 @@ pub enum LoginServiceError {
         /// As this login service is set up.
         expected: String,
     },
+    /// A login's handle holds an account, key or device that this login service pinned to nobody:
+    /// it was altered where it was stored, or the customer's pin is gone.
+    #[error(
+        "login's {what} is not the one that is pinned for account {account}: expected a handle that nobody altered, and a pin"
+    )]
+    Altered {
+        /// `account`, `account key` or `device`.
+        what: &'static str,
+        /// The account, as the handle says.
+        account: Sub,
+    },
     /// The login's nonce let somebody in already: its handle was restored twice.
     #[error("login has let somebody in already")]
     Spent,

@@ -43,7 +43,8 @@ pub struct HistoryPage {
     /// Blocks that this version can't read: show them, and update the SDK. A broker that lies can
     /// hide blocks so, which is why they are told.
     pub newer: Vec<NewerEntry>,
-    /// `before` of the next page.
+    /// `before` of the next page: the height of the last block of this one, absent when that is
+    /// genesis.
     pub next: Option<u64>,
 }
 
@@ -58,14 +59,15 @@ pub enum HistoryError {
         /// What is wrong.
         error: SealedError,
     },
-    /// The receipt says something else than the answer or the pin.
+    /// The receipt says something else than the answer or the pin, or the page begins or ends
+    /// where it should not: blocks may be hidden.
     #[error("block's {what} is {found}, expected {expected}")]
     Differs {
         /// The member.
         what: &'static str,
-        /// As the receipt says.
+        /// As the receipt, or the page, says.
         found: String,
-        /// As the answer or the pin says.
+        /// As the answer, the pin or the request says.
         expected: String,
     },
     /// The proof doesn't verify under the pinned keys.
@@ -104,23 +106,25 @@ pub enum HistoryError {
     },
 }
 
-/// Verifies one page.
+/// Verifies one page: that it begins right below `before`, leaves no height out, and goes on right
+/// below its last block, or ends with genesis.
 pub(super) fn verify_page(
     ledger: &Ledger,
     pin: &Pin,
+    before: Option<u64>,
     answer: HistoryAnswer,
 ) -> Result<HistoryPage, HistoryError> {
+    check_borders(before, &answer)?;
     let mut page = HistoryPage {
         blocks: Vec::with_capacity(answer.blocks.len()),
         newer: Vec::new(),
         next: answer.next,
     };
-    // What the block above says of its predecessor; none above the first, or above one unread.
-    let mut above: Option<(u64, Hash)> = None;
+    let mut above = None;
     for entry in answer.blocks {
         if entry.kind.parse::<Kind>().is_err() {
             check_link(above, entry.height, entry.hash)?;
-            above = None;
+            above = Some((entry.height, None));
             page.newer.push(NewerEntry {
                 height: entry.height,
                 kind: entry.kind,
@@ -132,7 +136,7 @@ pub(super) fn verify_page(
         let verified = verify_entry(ledger, pin, entry)?;
         let (claims, hash) = (verified.sealed.block.claims(), verified.sealed.block.hash());
         check_link(above, claims.height, hash)?;
-        above = Some((claims.height, claims.prev));
+        above = Some((claims.height, Some(claims.prev)));
         page.blocks.push(verified);
     }
     Ok(page)
@@ -153,7 +157,8 @@ pub(super) fn verify_last_login(
     Ok(Some(verified))
 }
 
-/// Verifies the `freeze` block of an answer; `None` while it is pending.
+/// Verifies the `freeze` block of an answer; `None` while it is pending. Which freeze it is, and
+/// whether an unfreeze came after it, it doesn't say.
 pub(super) fn verify_freeze(
     ledger: &Ledger,
     pin: &Pin,
@@ -169,6 +174,7 @@ pub(super) fn verify_freeze(
     };
     let sealed = read(*height, receipt)?;
     let claims = sealed.block.claims();
+    same("height", &claims.height.to_string(), &height.to_string())?;
     same("kind", claims.kind.name(), Kind::Freeze.name())?;
     same("hash", &sealed.block.hash().to_string(), &hash.to_string())?;
     prove(ledger, pin, &sealed)?;
@@ -237,20 +243,41 @@ fn prove(ledger: &Ledger, pin: &Pin, sealed: &Sealed) -> Result<(), HistoryError
     }
 }
 
-fn check_link(above: Option<(u64, Hash)>, height: u64, found: Hash) -> Result<(), HistoryError> {
+fn check_borders(before: Option<u64>, answer: &HistoryAnswer) -> Result<(), HistoryError> {
+    let text = |height: Option<u64>| height.map_or_else(|| "none".to_owned(), |h| h.to_string());
+    let first = answer.blocks.first().map(|entry| entry.height);
+    match before {
+        Some(before) => same("first height", &text(first), &text(before.checked_sub(1)))?,
+        None if first.is_none() => same("first height", "none", "the head's")?,
+        None => {}
+    }
+    // Below genesis there is nothing to go on with.
+    let last = answer.blocks.last().map(|entry| entry.height);
+    let expected = last.filter(|height| *height > 0);
+    same("next", &text(answer.next), &text(expected))
+}
+
+/// `above` is the height of the block above, and what it says of its predecessor where it could be
+/// read; none above the first.
+fn check_link(
+    above: Option<(u64, Option<Hash>)>,
+    height: u64,
+    found: Hash,
+) -> Result<(), HistoryError> {
     let Some((above, expected)) = above else {
         return Ok(());
     };
-    let below = above.saturating_sub(1).to_string();
+    let below = above.checked_sub(1);
+    let below = below.map_or_else(|| "none below genesis".to_owned(), |h| h.to_string());
     same("height", &height.to_string(), &below)?;
-    if found == expected {
-        return Ok(());
+    match expected {
+        Some(expected) if found != expected => Err(HistoryError::Link {
+            height,
+            found,
+            expected,
+        }),
+        _ => Ok(()),
     }
-    Err(HistoryError::Link {
-        height,
-        found,
-        expected,
-    })
 }
 
 fn same(what: &'static str, found: &str, expected: &str) -> Result<(), HistoryError> {

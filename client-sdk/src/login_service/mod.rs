@@ -31,7 +31,7 @@
 //! | call | repeated by the SDK | dropped |
 //! |---|---|---|
 //! | [`LoginService::begin`], [`LoginService::unfreeze`] | only when no connection was made | takes itself back at the broker as soon as it is answered; if that fails too, the proposal expires, and until then another `begin` is answered `busy` |
-//! | [`LoginService::wait`], [`LoginService::poll`] | yes | the login stays open: store the handle before if another process should wait on, or `cancel` it |
+//! | [`LoginService::wait`], [`LoginService::poll`] | yes | the login stays open: store the handle before if another process should wait on, or `cancel` it; dropped while it admits, its nonce may be used up: begin again |
 //! | [`LoginService::cancel`] | yes | cancelled or not; calling again is harmless |
 //! | [`LoginService::enrol`] | only when no connection was made | a ticket that nobody has, and that expires |
 //! | [`LoginService::enrolment`] | yes | nothing; a pin is made or not, and the next call makes it |
@@ -77,7 +77,7 @@ pub use history::{HistoryError, HistoryPage, NewerEntry, VerifiedEntry};
 pub use open_login::OpenLogin;
 #[cfg(feature = "sqlite")]
 pub use pins::SqlitePins;
-pub use pins::{MAX_CUSTOMER, MemoryPins, Pin, PinError, PinStore};
+pub use pins::{MAX_CUSTOMER, MemoryPins, Pin, PinError, PinStore, Spending};
 pub use retry::Patience;
 pub use state::{Admission, EnrolmentEnd, FreezeEnd, LoginEnd, OpenEnrolmentSession, Polled};
 pub use tls::{Authorities, BrokerAddress};

@@ -16,10 +16,20 @@ use crate::receipt::Expected;
 ///
 /// Serialisable, so that another process, or the same one after a restart, can wait for the end:
 /// a map that begins with `"warifu":"open-login/1"`, in which a reader of another version finds an
-/// error. It holds the nonce: **keep it as you keep a session's secret**, on the server, never in a
-/// page or a cookie that the browser can read, and take it out of the store (`DELETE … RETURNING`)
-/// when the customer is let in. One [`super::LoginService`] lets in once by a nonce however often
-/// its handle is restored; only the store can say so for several processes.
+/// error.
+///
+/// **It needs secrecy and integrity**: keep it as you keep a session's secret, on the server, never
+/// in a page or a cookie of the browser, not even a signed one that can be replayed. Who reads it
+/// learns the nonce; who can write it chooses which login lets a session in. What it says of
+/// account, key and device is compared with the pins before anybody is admitted
+/// ([`super::LoginServiceError::Altered`]), and [`super::Admission::customer`] is the customer of
+/// that pin: let in this customer, not the one that a session beside the handle names.
+///
+/// **Delete the stored handle before acting on the [`super::Admission`]** (`DELETE … RETURNING`, and
+/// nobody comes in unless a row was deleted). A pin store that keeps nonces
+/// ([`super::PinStore::spend`], as `SqlitePins` does) makes a nonce let in once for all processes
+/// that share it; with another one each [`super::LoginService`] remembers by itself, and a restart
+/// forgets what was used.
 ///
 /// Dropping it takes nothing back: see [`super::LoginService::cancel`].
 pub struct OpenLogin {

@@ -1,10 +1,11 @@
 //! Nonces that let someone in: a login's handle can be stored, and therefore copied, but its nonce
 //! lets in once (protocol rule 6).
 //!
-//! Remembers within one process, until the login is over anyway. Between processes it is the login
-//! service's own store that gives a handle out once.
+//! Remembers within one process, until the login is over anyway. Between processes, and over a
+//! restart, only a store can: [`super::PinStore::spend`].
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use warifu_consensus::time::Time;
@@ -17,6 +18,12 @@ pub(super) struct Spent(Mutex<Nonces>);
 struct Nonces {
     all: HashSet<String>,
     by_end: BTreeSet<(Time, String)>,
+}
+
+impl fmt::Debug for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spent(<redacted>)")
+    }
 }
 
 impl Spent {

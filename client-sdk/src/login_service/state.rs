@@ -14,6 +14,9 @@ use crate::receipt::{Checked, VerifiedLogin};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use]
 pub struct Admission {
+    /// Whom to let in: the customer that the account is pinned to, as the pin store said just now.
+    /// Nobody else, whatever a session beside the handle says.
+    pub customer: String,
     /// The block as a compact JWT: keep it.
     pub compact: String,
     /// The same block with the three votes: keep it as evidence.
@@ -98,8 +101,18 @@ pub enum EnrolmentEnd {
 /// What became of a freeze.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FreezeEnd {
-    /// The `freeze` block, verified.
-    Frozen(Box<Sealed>),
+    /// A `freeze` block of this account, verified. It may be an older one, of an earlier freeze:
+    /// nobody proves that no `unfreeze` came after it, and that the account is frozen now is the
+    /// broker's word. Compare `iat` with the time of the call, and `height` with what
+    /// [`history`](super::LoginService::history) shows above it.
+    Frozen {
+        /// The block with its votes.
+        sealed: Box<Sealed>,
+        /// Its height: its distance from genesis.
+        height: u64,
+        /// When it was proposed, as it says itself: seconds since the Unix epoch.
+        iat: u64,
+    },
     /// The broker holds the wish durably; the trust operator has not answered yet.
     Pending,
 }

@@ -8,12 +8,15 @@ use serde_json::{Value, json};
 use warifu_client_sdk::login_service::api::Asked;
 use warifu_client_sdk::login_service::problem::ProblemKind;
 use warifu_client_sdk::login_service::{
-    Advice, EnrolmentEnd, LoginEnd, LoginServiceError, OpenLogin, Patience, PinStore,
+    Advice, EnrolmentEnd, FreezeEnd, LoginEnd, LoginServiceError, OpenLogin, Patience, PinStore,
 };
 use warifu_consensus::block::{Kind, Sealed, jwk};
+use warifu_consensus::body::Body;
+use warifu_consensus::time::Time;
 
 use super::fake::{Fake, Reply, Request};
-use super::lies::{AUD, House, LOGIN, admitted, begun, broker, shown};
+use super::lies::{AUD, House, LOGIN, NOW, admitted, begun, broker, shown};
+use super::trio::body;
 
 /// A broker that does what `first` says, one reply for each request, and then `last` for ever.
 async fn scripted(first: Vec<Reply>, last: impl Fn() -> Reply + Send + 'static) -> Fake {
@@ -97,7 +100,7 @@ async fn a_slow_answer_is_given_up_and_asked_for_again() {
     };
     let service = house.service(&fake.url).with_patience(patience);
     let begun = now();
-    let page = service.history(house.pin(), None, None).await.unwrap();
+    let page = service.history(house.pin(), Some(0), None).await.unwrap();
     assert!(page.blocks.is_empty());
     assert_eq!(fake.count("GET"), 3);
     assert!(
@@ -257,7 +260,7 @@ async fn the_pause_that_the_broker_asks_for_is_kept() {
     let fake = fake.await;
     let begun = now();
     let service = house.service(&fake.url);
-    service.history(house.pin(), None, None).await.unwrap();
+    service.history(house.pin(), Some(0), None).await.unwrap();
     assert!(
         begun.elapsed() >= Duration::from_secs(1),
         "{:?}",
@@ -278,10 +281,109 @@ async fn a_freeze_is_repeated_and_connections_are_kept() {
     let fake = fake.await;
     let service = house.service(&fake.url);
     for _ in 0..10 {
-        service.freeze(house.pin()).await.unwrap();
+        let frozen = service.freeze(house.pin()).await.unwrap();
+        let FreezeEnd::Frozen { height, iat, .. } = frozen else {
+            panic!("{frozen:?}");
+        };
+        assert_eq!((height, iat), (1, sealed.block.claims().iat));
     }
     assert_eq!(fake.count("POST"), 11);
     assert_eq!(fake.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_freeze_that_came_before_an_unfreeze_is_told_with_its_own_height_and_time() {
+    let mut house = House::new(20);
+    house.trio.freeze(&mut house.operators);
+    let sealed: Sealed = house.trio.chain().last().unwrap().clone();
+    house.operators.now = Time(NOW.0 + 60_000);
+    let shown = Body {
+        reference: Some("case 7".to_owned()),
+        ..body("desk")
+    };
+    let nonce = "nonce-of-the-unfreeze-here";
+    house
+        .trio
+        .admit(&mut house.operators, Kind::Unfreeze, AUD, nonce, shown);
+    let told = |height: u64| json!({"status": "frozen", "height": height, "hash": sealed.block.hash(), "receipt": sealed.to_json()});
+    let old = told(1);
+    let fake = scripted(vec![], move || Reply::Json(200, old.clone())).await;
+    let end = house.service(&fake.url).freeze(house.pin()).await.unwrap();
+    let FreezeEnd::Frozen { height, iat, .. } = end else {
+        panic!("{end:?}");
+    };
+    assert_eq!((height, iat), (1, NOW.seconds()), "not now");
+    // Nor can the broker call it a newer one.
+    let newer = told(3);
+    let fake = scripted(vec![], move || Reply::Json(200, newer.clone())).await;
+    let error = house.service(&fake.url).freeze(house.pin()).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, LoginServiceError::History(_)), "{error}");
+}
+
+/// How a broker tells these blocks.
+fn entries<'a>(blocks: impl IntoIterator<Item = &'a Sealed>) -> Vec<Value> {
+    let entry = |sealed: &Sealed| {
+        let claims = sealed.block.claims();
+        json!({
+            "height": claims.height, "kind": claims.kind.name(), "aud": claims.aud,
+            "time": claims.iat, "hash": sealed.block.hash(), "receipt": sealed.to_json(),
+            "member-of-a-later-version": true,
+        })
+    };
+    blocks.into_iter().map(entry).collect()
+}
+
+#[tokio::test]
+async fn blocks_that_a_broker_hides_at_a_pages_borders_are_missed() {
+    let mut house = House::new(20);
+    for n in 1..=4 {
+        let nonce = format!("nonce-of-session-number-{n}");
+        house.admit(Kind::Login, AUD, &nonce);
+    }
+    let chain = house.trio.chain().to_vec();
+    let told = async |before, heights: &[usize], next: Option<u64>, newer: Option<usize>| {
+        let mut blocks = entries(heights.iter().map(|height| &chain[*height]));
+        if let Some(newer) = newer {
+            blocks[newer]["kind"] = json!("add-device");
+        }
+        let page = json!({"blocks": blocks, "next": next});
+        let fake = scripted(vec![], move || Reply::Json(200, page.clone())).await;
+        let service = house.service(&fake.url);
+        service.history(house.pin(), before, None).await
+    };
+    for (before, heights, next) in [
+        (None, &[4, 3, 2, 1, 0][..], None),
+        (None, &[4, 3], Some(3)),
+        (Some(3), &[2, 1], Some(1)),
+        (Some(1), &[0], None),
+        (Some(0), &[], None),
+    ] {
+        let page = told(before, heights, next, None).await.unwrap();
+        assert_eq!((page.blocks.len(), page.next), (heights.len(), next));
+    }
+    for (before, heights, next, why) in [
+        (Some(3), &[1, 0][..], None, "block 2 is hidden at the top"),
+        (Some(3), &[3, 2, 1, 0], None, "it overlaps"),
+        (Some(3), &[], None, "all are hidden"),
+        (Some(3), &[2, 1], Some(0), "block 0 would be hidden"),
+        (Some(3), &[2], Some(1), "block 1 would be hidden"),
+        (Some(3), &[2], None, "the rest is hidden"),
+        (Some(3), &[2], Some(3), "it goes round in a circle"),
+        (Some(1), &[0], Some(0), "nothing is below genesis"),
+        (Some(0), &[0], None, "nor is genesis"),
+        (None, &[4, 3], None, "the rest is hidden"),
+        (None, &[], None, "even genesis is hidden"),
+        (None, &[4, 2], Some(2), "block 3 is hidden"),
+    ] {
+        let error = told(before, heights, next, None).await.expect_err(why);
+        assert!(matches!(error, LoginServiceError::History(_)), "{error}");
+        assert_eq!(error.advice(), Advice::Page);
+    }
+    // A block that can't be read hides none below it.
+    let page = told(None, &[4, 3, 2, 1, 0], None, Some(1)).await.unwrap();
+    assert_eq!((page.blocks.len(), page.newer.len()), (4, 1));
+    assert!(told(None, &[4, 3, 1, 0], None, Some(1)).await.is_err());
 }
 
 #[tokio::test]
@@ -337,15 +439,7 @@ async fn what_a_later_broker_says_is_understood_as_far_as_it_can_be() {
 
     house.admit(Kind::Login, AUD, "nonce-of-this-session-only");
     house.admit(Kind::Login, AUD, "nonce-of-the-next-session-x");
-    let entry = |sealed: &Sealed| {
-        let claims = sealed.block.claims();
-        json!({
-            "height": claims.height, "kind": claims.kind.name(), "aud": claims.aud,
-            "time": claims.iat, "hash": sealed.block.hash(), "receipt": sealed.to_json(),
-            "member-of-a-later-version": true,
-        })
-    };
-    let mut blocks: Vec<Value> = house.trio.chain().iter().rev().map(entry).collect();
+    let mut blocks = entries(house.trio.chain().iter().rev());
     blocks[1]["kind"] = json!("add-device");
     blocks[1]["receipt"] = json!({"of": "another form"}).to_string().into();
     let told = json!({ "blocks": blocks });

@@ -3,13 +3,16 @@
 
 #![allow(unreachable_pub, reason = "shared with the module beside it")]
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use warifu_client_sdk::login_service::api::{Asked, Shown};
 use warifu_client_sdk::login_service::{
-    Advice, LoginEnd, LoginService, LoginServiceError, MemoryPins, Patience, Pin, Polled, Token,
+    Advice, LoginEnd, LoginService, LoginServiceError, MemoryPins, OpenLogin, Patience, Pin,
+    PinStore, Polled, SqlitePins, Token,
 };
 use warifu_client_sdk::receipt::{Expected, Moment, ReceiptError, Voters, verify_receipt};
 use warifu_consensus::block::{Kind, Sealed, Votes, jwk};
@@ -47,13 +50,18 @@ impl House {
             .admit(&mut self.operators, kind, aud, nonce, body("web"))
     }
 
+    /// A service at which the account is pinned to `alice`.
     pub fn service(&self, url: &str) -> LoginService<MemoryPins> {
+        self.service_with(url, pinned(&[("alice", self.pin())]))
+    }
+
+    pub fn service_with<P: PinStore>(&self, url: &str, pins: P) -> LoginService<P> {
         let token = Token::new("warifu-token-0123456789abcdef").unwrap();
         let ledger = Ledger {
             iss: ISS.to_owned(),
             ..self.operators.ledger.clone()
         };
-        LoginService::new(url, token, ledger, AUD, MemoryPins::default())
+        LoginService::new(url, token, ledger, AUD, pins)
             .unwrap()
             .with_clock(|| NOW)
             .with_patience(Patience {
@@ -62,6 +70,16 @@ impl House {
                 tries: 3,
             })
     }
+}
+
+/// Pins in memory, which never wait.
+pub fn pinned(all: &[(&str, Pin)]) -> MemoryPins {
+    let pins = MemoryPins::default();
+    for (customer, pin) in all {
+        let made = pin!(pins.pin(customer, pin)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(made, Poll::Ready(Ok(()))), "{made:?}");
+    }
+    pins
 }
 
 pub fn shown() -> Shown {
@@ -324,6 +342,113 @@ async fn a_handle_lets_in_once_however_often_it_is_restored() {
         "{error}"
     );
     assert_eq!(error.advice(), Advice::TellCustomer);
+}
+
+#[tokio::test]
+async fn a_nonce_lets_in_once_for_all_processes_that_share_a_pin_store_that_keeps_it() {
+    let house = Arc::new(Mutex::new(House::new(10)));
+    let fake = broker(&house, |house, nonce| {
+        admitted(&house.admit(Kind::Login, AUD, nonce))
+    });
+    let fake = fake.await;
+    let dir = tempfile::tempdir().unwrap();
+    let pin = house.lock().unwrap().pin();
+    let process = async || {
+        let pins = SqlitePins::open(dir.path().join("pins.db")).await.unwrap();
+        pins.pin("alice", &pin).await.unwrap();
+        house.lock().unwrap().service_with(&fake.url, pins)
+    };
+    let (one, other) = (process().await, process().await);
+    let login = one.begin(pin, Asked::Login, shown()).await.unwrap();
+    let stored = serde_json::to_string(&login).unwrap();
+    let restored = || serde_json::from_str(&stored).unwrap();
+    let (a, b) = tokio::join!(one.wait(login), other.wait(restored()));
+    let is_in = |ended: &Result<_, _>| matches!(ended, Ok(LoginEnd::Admitted(_)));
+    let is_spent = |ended: &Result<_, _>| matches!(ended, Err(LoginServiceError::Spent));
+    assert!(
+        (is_in(&a) && is_spent(&b)) || (is_spent(&a) && is_in(&b)),
+        "{a:?} {b:?}"
+    );
+    drop((one, other));
+    let restarted = process().await.wait(restored()).await;
+    assert!(is_spent(&restarted), "{restarted:?}");
+}
+
+/// The stored handle of a login, with the account of another pin in it.
+fn retold(login: &OpenLogin, to: &Pin) -> Value {
+    let mut stored = serde_json::to_value(login).unwrap();
+    stored["account"] = json!(to.account);
+    stored["account_key"] = json!(text_b64(&to.account_key));
+    stored["device"] = json!(text_b64(&to.parties.device));
+    stored
+}
+
+#[tokio::test]
+async fn a_handle_that_was_altered_lets_in_nobody_but_the_customer_of_a_pin() {
+    for is_pinned in [false, true] {
+        let house = Arc::new(Mutex::new(House::new(10)));
+        let (alice, mut mallory, pin) = {
+            let mut house = house.lock().unwrap();
+            let mallory = house.operators.found();
+            let pin = mallory.pin(&house.operators);
+            (house.pin(), mallory, pin)
+        };
+        // All three parties of another account really agreed to this very login.
+        let fake = broker(&house, move |house, nonce| {
+            let operators = &mut house.operators;
+            admitted(&mallory.admit(operators, Kind::Login, AUD, nonce, body("web")))
+        });
+        let fake = fake.await;
+        let mut known = vec![("alice", alice)];
+        known.extend(is_pinned.then_some(("mallory", pin)));
+        let service = house
+            .lock()
+            .unwrap()
+            .service_with(&fake.url, pinned(&known));
+        let login = service.begin(alice, Asked::Login, shown()).await.unwrap();
+        let altered = retold(&login, &pin);
+        let ended = service.wait(serde_json::from_value(altered).unwrap()).await;
+        match ended {
+            Ok(LoginEnd::Admitted(admission)) if is_pinned => {
+                assert_eq!(admission.customer, "mallory", "and not alice");
+            }
+            Err(error @ LoginServiceError::Altered { what, .. }) if !is_pinned => {
+                assert_eq!(what, "account");
+                assert_eq!(error.advice(), Advice::Page);
+            }
+            other => panic!("{is_pinned}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handle_with_another_key_or_device_than_the_pinned_lets_nobody_in() {
+    for (expected, member) in [("account key", "account_key"), ("device", "device")] {
+        let house = Arc::new(Mutex::new(House::new(10)));
+        let other = house.lock().unwrap().operators.found();
+        let fake = broker(&house, |house, nonce| {
+            admitted(&house.admit(Kind::Login, AUD, nonce))
+        });
+        let fake = fake.await;
+        let (pin, other, service) = {
+            let house = house.lock().unwrap();
+            let other = other.pin(&house.operators);
+            (house.pin(), other, house.service(&fake.url))
+        };
+        let login = service.begin(pin, Asked::Login, shown()).await.unwrap();
+        let mut altered = serde_json::to_value(&login).unwrap();
+        altered[member] = retold(&login, &other)[member].clone();
+        let ended = service.wait(serde_json::from_value(altered).unwrap()).await;
+        assert!(
+            matches!(ended, Err(LoginServiceError::Altered { what, .. }) if what == expected),
+            "{ended:?}"
+        );
+        let ended = service.wait(login).await.unwrap();
+        let LoginEnd::Admitted(admission) = ended else {
+            panic!("{ended:?}");
+        };
+        assert_eq!(admission.customer, "alice");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Pins are written once, by whatever store: the published contract on both implementations, and
 //! what only a file can suffer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,10 +9,11 @@ use std::time::Duration;
 use rusqlite::Connection;
 use warifu_client_sdk::login_service::pins::suite::{ContractViolation, run_contract};
 use warifu_client_sdk::login_service::{
-    MemoryPins, Pin, PinError, PinStore, SqlitePins, Token, TokenError,
+    MemoryPins, Pin, PinError, PinStore, Spending, SqlitePins, Token, TokenError,
 };
 use warifu_consensus::encoding::Hash;
 use warifu_consensus::party::{Parties, Sub};
+use warifu_consensus::time::Time;
 
 fn pin(n: u8) -> Pin {
     Pin {
@@ -140,16 +141,16 @@ async fn other_files_and_later_versions_are_refused_and_left_alone() {
     pins.pin("1001", &pin(1)).await.unwrap();
     drop(pins);
     let raw = Connection::open(&path).unwrap();
-    raw.pragma_update(None, "user_version", 2).unwrap();
+    raw.pragma_update(None, "user_version", 3).unwrap();
     assert!(matches!(
         SqlitePins::open(&path).await,
         Err(PinError::Version {
-            found: 2,
-            expected: 1,
+            found: 3,
+            expected: 2,
             ..
         })
     ));
-    raw.pragma_update(None, "user_version", 1).unwrap();
+    raw.pragma_update(None, "user_version", 2).unwrap();
     drop(raw);
     let again = SqlitePins::open(&path).await.unwrap();
     assert_eq!(again.pinned("1001").await.unwrap(), Some(pin(1)));
@@ -172,6 +173,105 @@ async fn other_files_and_later_versions_are_refused_and_left_alone() {
     let missing = dir.path().join("no").join("pins.db");
     let opened = SqlitePins::open(missing).await;
     assert!(matches!(opened, Err(PinError::Store { .. })), "{opened:?}");
+}
+
+/// What two statements without a transaction make of a nonce.
+#[derive(Default)]
+struct Twice {
+    pins: MemoryPins,
+    spent: Mutex<HashSet<String>>,
+}
+
+impl PinStore for Twice {
+    async fn pin(&self, customer: &str, pin: &Pin) -> Result<(), PinError> {
+        self.pins.pin(customer, pin).await
+    }
+    async fn pinned(&self, customer: &str) -> Result<Option<Pin>, PinError> {
+        self.pins.pinned(customer).await
+    }
+    async fn of_account(&self, account: Sub) -> Result<Option<(String, Pin)>, PinError> {
+        self.pins.of_account(account).await
+    }
+    async fn spend(&self, nonce: &str, _: Time, _: Time) -> Result<Spending, PinError> {
+        let is_known = self.spent.lock().unwrap().contains(nonce);
+        tokio::task::yield_now().await;
+        self.spent.lock().unwrap().insert(nonce.to_owned());
+        Ok(if is_known {
+            Spending::Again
+        } else {
+            Spending::First
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_suite_takes_stores_that_keep_no_nonces_and_finds_those_that_race() {
+    /// Three calls and no more.
+    #[derive(Default)]
+    struct Three(MemoryPins);
+    impl PinStore for Three {
+        async fn pin(&self, customer: &str, pin: &Pin) -> Result<(), PinError> {
+            self.0.pin(customer, pin).await
+        }
+        async fn pinned(&self, customer: &str) -> Result<Option<Pin>, PinError> {
+            self.0.pinned(customer).await
+        }
+        async fn of_account(&self, account: Sub) -> Result<Option<(String, Pin)>, PinError> {
+            self.0.of_account(account).await
+        }
+    }
+    let stores = by_name(Three::default);
+    run_contract(async |name| Ok(stores(name))).await.unwrap();
+    let stores = by_name(Twice::default);
+    let found = run_contract(async |name| Ok(stores(name))).await;
+    assert!(
+        matches!(&found, Err(ContractViolation::Broken { rule, .. }) if rule.contains("spends")),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn nonces_are_kept_a_day_longer_than_their_logins_and_no_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pins.db");
+    let pins = SqlitePins::open(&path).await.unwrap();
+    let (now, ends) = (Time(1_790_000_000_000), Time(1_790_000_120_000));
+    let day = 24 * 3_600_000;
+    for (nonce, at, expected) in [
+        ("a", now, Spending::First),
+        // By the clock of a process that is ahead.
+        ("b", Time(ends.0 + day - 1), Spending::First),
+        ("a", now, Spending::Again),
+        ("c", Time(ends.0 + day), Spending::First),
+    ] {
+        assert_eq!(pins.spend(nonce, ends, at).await.unwrap(), expected);
+    }
+    let raw = Connection::open(&path).unwrap();
+    let count = "SELECT group_concat(nonce) FROM spent";
+    let held: String = raw.query_row(count, [], |row| row.get(0)).unwrap();
+    assert_eq!(held, "c");
+    let far = Time(u64::MAX);
+    assert_eq!(pins.spend("d", far, far).await.unwrap(), Spending::First);
+    assert_eq!(pins.spend("d", far, now).await.unwrap(), Spending::Again);
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_keeps_its_pins_and_learns_to_keep_nonces() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pins.db");
+    let pins = SqlitePins::open(&path).await.unwrap();
+    pins.pin("1001", &pin(1)).await.unwrap();
+    drop(pins);
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch("DROP TABLE spent; PRAGMA user_version = 1;")
+        .unwrap();
+    drop(raw);
+    let (now, ends) = (Time(1), Time(2));
+    for expected in [Spending::First, Spending::Again] {
+        let pins = SqlitePins::open(&path).await.unwrap();
+        assert_eq!(pins.pinned("1001").await.unwrap(), Some(pin(1)));
+        assert_eq!(pins.spend("a", ends, now).await.unwrap(), expected);
+    }
 }
 
 #[tokio::test]

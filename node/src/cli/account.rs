@@ -121,12 +121,17 @@ async fn freeze(args: Account, output: Output) -> Result<(), Failure> {
     let pin = args.whose.pin(&service).await?;
     let account = pin.account;
     match service.freeze(pin).await.map_err(failure)? {
-        FreezeEnd::Frozen(sealed) => {
-            let (height, hash) = (sealed.block.claims().height, sealed.block.hash());
+        FreezeEnd::Frozen {
+            sealed,
+            height,
+            iat,
+        } => {
+            let hash = sealed.block.hash();
             let answer = json!({
                 "status": "frozen",
                 "account": account,
                 "height": height,
+                "time": iat,
                 "hash": hash,
             });
             output.print(&answer, || {

@@ -109,6 +109,7 @@ pub(super) fn failure(error: LoginServiceError) -> Failure {
         LoginServiceError::NotPinned { .. }
         | LoginServiceError::AlreadyPinned { .. }
         | LoginServiceError::Foreign { .. }
+        | LoginServiceError::Altered { .. }
         | LoginServiceError::Spent
         | LoginServiceError::Verification(_)
         | LoginServiceError::Receipt

@@ -106,6 +106,7 @@ async fn enrolled_pinned_and_logged_in() {
         panic!("not admitted");
     };
     assert_eq!(admission.account_key, pin.account_key);
+    assert_eq!(admission.customer, "1001");
     let receipt = admission.receipt.to_json();
     let again = bank.verify("1001", &receipt, &nonce, Kind::Login).await;
     let again = again.unwrap();
@@ -123,16 +124,23 @@ async fn history_last_login_freeze_and_unfreeze_are_verified() {
     let bank = service(&site);
     let account = site.desk.found();
     let pin = pin_of(&site, account);
+    bank.pins().pin("1001", &pin).await.unwrap();
     assert_eq!(bank.last_login(pin).await.unwrap(), None);
     for _ in 0..2 {
         let login = bank.begin(pin, Asked::Login, shown()).await.unwrap();
         site.desk.approve(id_of(&login));
         assert!(matches!(bank.wait(login).await, Ok(LoginEnd::Admitted(_))));
     }
-    let FreezeEnd::Frozen(freeze) = bank.freeze(pin).await.unwrap() else {
+    let FreezeEnd::Frozen {
+        sealed,
+        height,
+        iat,
+    } = bank.freeze(pin).await.unwrap()
+    else {
         panic!("not frozen");
     };
-    assert_eq!(freeze.block.claims().height, 3);
+    assert_eq!((height, iat), (3, NOW.seconds()));
+    assert_eq!(sealed.block.claims().height, height);
     let login = bank.unfreeze(pin, "case 7", "desk", "").await.unwrap();
     site.desk.approve(id_of(&login));
     assert!(matches!(bank.wait(login).await, Ok(LoginEnd::Admitted(_))));
@@ -164,6 +172,7 @@ async fn lied_to(
     lie: impl FnOnce(&OpenLogin) -> LoginState,
 ) -> Result<LoginEnd, LoginServiceError> {
     let bank = service(site);
+    bank.pins().pin("1001", &pin).await.unwrap();
     let login = bank.begin(pin, Asked::Login, shown()).await.unwrap();
     bank.cancel(login.id()).await.unwrap();
     let state = lie(&login);
@@ -275,6 +284,7 @@ async fn an_expired_block_lets_nobody_in_and_neither_does_a_block_that_the_broke
     let account = site.desk.found();
     let pin = pin_of(&site, account);
     let late = service(&site).with_clock(|| Time(NOW.0 + 90_000));
+    late.pins().pin("1001", &pin).await.unwrap();
     let login = late.begin(pin, Asked::Login, shown()).await.unwrap();
     site.desk.approve(id_of(&login));
     assert!(matches!(
@@ -377,6 +387,7 @@ async fn a_receipt_of_another_block_is_noticed() {
         );
     let bank = service_at(&fake(router).await, operators.ledger.clone());
     let pin = trio.pin(&operators);
+    bank.pins().pin("1001", &pin).await.unwrap();
     let earlier = trio.admit(
         &mut operators,
         Kind::Login,

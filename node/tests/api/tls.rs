@@ -15,7 +15,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use warifu_client_sdk::login_service::api::{Asked, Shown};
 use warifu_client_sdk::login_service::{
-    Authorities, BrokerAddress, LoginEnd, LoginService, LoginServiceError, MemoryPins, Pin, Token,
+    Authorities, BrokerAddress, LoginEnd, LoginService, LoginServiceError, MemoryPins, Pin,
+    PinStore, Token,
 };
 use warifu_consensus::encoding::{parse_b64, text_b64};
 use warifu_node::api::{self, Follow, Limits, TlsError};
@@ -116,6 +117,7 @@ fn der(pair: &Pair) -> Vec<u8> {
 async fn a_login_service_speaks_to_a_broker_of_its_own_pki() {
     let secure = Secure::open(Limits::default()).await;
     let (bank, pin) = (secure.service(secure.trusted()), secure.pin());
+    bank.pins().pin("1001", &pin).await.unwrap();
     let login = bank
         .begin(pin, Asked::Login, Shown::from(body("web")))
         .await

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::Write,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -10,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{fails, succeeds, warifu};
+use super::{fails, init_all, succeeds, warifu};
 
 /// How long anything here may take.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -190,4 +192,78 @@ fn processes_do_not_outlive_a_bench_that_is_killed() {
     bench.kill().unwrap();
     bench.wait().unwrap();
     wait_until("no process", || processes(dir.path()).is_empty());
+}
+
+/// `bench devices` for one device in `dir`, told `line` and nothing more.
+fn devices(dir: &Path, line: &str) -> Output {
+    let mut devices = Command::new(env!("CARGO_BIN_EXE_warifu"))
+        .args(["bench", "devices", "--devices", "1", "--dir"])
+        .arg(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = devices.stdin.take().unwrap();
+    // A process that has refused already reads nothing.
+    let _ = writeln!(input, "{line}");
+    drop(input);
+    devices.wait_with_output().unwrap()
+}
+
+#[test]
+fn devices_that_are_not_a_benchs_own_are_not_opened() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().canonicalize().unwrap();
+    init_all(&place);
+    let bench = place.join("bench");
+    let device = bench.join("00000");
+    fs::create_dir(&bench).unwrap();
+    let ledger = place.join("t").join("ledger.toml");
+    let args = ["init", "device", "--dir", device.to_str().unwrap()];
+    let args = [&args[..], &["--ledger", ledger.to_str().unwrap()]].concat();
+    succeeds(&warifu(&args));
+    let is_unopened = || !device.join("data").exists();
+
+    let right = r#"{"marker":{"marker":"of-this-bench"}}"#;
+    let number = r#"{"number":{"device":0,"nonce":"x","number":7}}"#;
+    let said = fails(&devices(&bench, right), 1);
+    assert!(said.contains("bench.marker"), "{said}");
+    let marker = bench.join("bench.marker");
+    fs::write(&marker, "of-this-bench").unwrap();
+    fs::set_permissions(&marker, fs::Permissions::from_mode(0o600)).unwrap();
+    for line in [
+        "",
+        number,
+        r#"{"marker":{"marker":""}}"#,
+        r#"{"marker":{"marker":"of-another-bench"}}"#,
+    ] {
+        fails(&devices(&bench, line), 1);
+    }
+    let link = place.join("link");
+    symlink(&bench, &link).unwrap();
+    fails(&devices(&link, right), 1);
+    assert!(is_unopened());
+
+    // Another's device, by a link of its directory, or of its data.
+    let aside = place.join("aside");
+    fs::rename(&device, &aside).unwrap();
+    symlink(place.join("d"), &device).unwrap();
+    let said = fails(&devices(&bench, right), 1);
+    assert!(said.contains("symbolic link"), "{said}");
+    fs::remove_file(&device).unwrap();
+    fs::rename(&aside, &device).unwrap();
+    fs::create_dir(place.join("elsewhere")).unwrap();
+    symlink(place.join("elsewhere"), device.join("data")).unwrap();
+    let said = fails(&devices(&bench, right), 1);
+    assert!(
+        said.contains("elsewhere") || said.contains("data"),
+        "{said}"
+    );
+    fs::remove_file(device.join("data")).unwrap();
+    assert!(is_unopened());
+
+    let said = succeeds(&devices(&bench, right));
+    assert!(said.contains("ready"), "{said}");
+    assert!(!is_unopened());
 }

@@ -1,20 +1,26 @@
-//! Pins in memory: for tests, and for trying the SDK out. A restart forgets who is who.
+//! Pins in memory: for tests, and for trying the SDK out. A restart forgets who is who, and which
+//! nonces were used.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use warifu_consensus::party::Sub;
+use warifu_consensus::time::Time;
 
-use super::{Pin, PinError, PinStore, check_customer, is_new};
+use super::{Pin, PinError, PinStore, Spending, check_customer, is_new};
+use crate::login_service::spent::Spent;
 
 /// Pins in memory.
 #[derive(Debug, Default)]
-pub struct MemoryPins(Mutex<BTreeMap<String, Pin>>);
+pub struct MemoryPins {
+    table: Mutex<BTreeMap<String, Pin>>,
+    spent: Spent,
+}
 
 impl MemoryPins {
     fn table(&self) -> MutexGuard<'_, BTreeMap<String, Pin>> {
         // A table is changed by one insert, so a panic elsewhere can't leave it half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -40,5 +46,13 @@ impl PinStore for MemoryPins {
         let mut pins = table.iter();
         let found = pins.find(|(_, held)| held.account == account);
         Ok(found.map(|(customer, held)| (customer.clone(), *held)))
+    }
+
+    async fn spend(&self, nonce: &str, ends: Time, now: Time) -> Result<Spending, PinError> {
+        Ok(if self.spent.spend(nonce, ends, now) {
+            Spending::First
+        } else {
+            Spending::Again
+        })
     }
 }

@@ -24,10 +24,23 @@ use warifu_consensus::block::Sealed;
 use warifu_consensus::chain::{Account, ChainError};
 use warifu_consensus::encoding::{self, Hash};
 use warifu_consensus::party::{Ledger, Parties, Sub};
+use warifu_consensus::time::Time;
 
 pub use memory::MemoryPins;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqlitePins;
+
+/// What became of a nonce that was to let somebody in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Spending {
+    /// It was unused, and is used now.
+    First,
+    /// It was used before: nobody comes in by it.
+    Again,
+    /// This store keeps no nonces: the login service remembers by itself, until it ends.
+    Unkept,
+}
 
 /// Longest customer id in bytes of UTF-8.
 pub const MAX_CUSTOMER: usize = 256;
@@ -129,7 +142,9 @@ pub enum PinError {
 /// - an account, and an account key, is one customer's at most;
 /// - of concurrent calls that exclude each other, from whatever process, one succeeds;
 /// - `Ok` of [`PinStore::pin`] means that the pin survives power loss, for stores that last at all;
-/// - what can't be read is an error, never "no pin".
+/// - what can't be read is an error, never "no pin";
+/// - a store that keeps nonces lets each be spent once until its login is over, whoever asks,
+///   from whatever process and after whatever restart.
 ///
 /// Futures may be dropped at any time: a pin is then made or not, and asking again is right. They
 /// must not block the thread that polls them: stores that block do so in `spawn_blocking`.
@@ -155,6 +170,24 @@ pub trait PinStore: Send + Sync {
         &self,
         account: Sub,
     ) -> impl Future<Output = Result<Option<(String, Pin)>, PinError>> + Send;
+
+    /// Uses up the nonce (22 to 128 characters of base64url) of a login that is over at `ends`, so
+    /// that no process that shares the store lets anybody in by it again. `now` and `ends` are by
+    /// the login service's clock, `now` before `ends`; a store may forget the nonce after `ends`,
+    /// with a margin for processes whose clocks differ. Without an implementation of its own a
+    /// store keeps none.
+    ///
+    /// # Errors
+    /// What the store reports; nobody comes in then.
+    fn spend(
+        &self,
+        nonce: &str,
+        ends: Time,
+        now: Time,
+    ) -> impl Future<Output = Result<Spending, PinError>> + Send {
+        let _ = (nonce, ends, now);
+        std::future::ready(Ok(Spending::Unkept))
+    }
 }
 
 impl<P: PinStore> PinStore for Arc<P> {
@@ -171,6 +204,15 @@ impl<P: PinStore> PinStore for Arc<P> {
         account: Sub,
     ) -> impl Future<Output = Result<Option<(String, Pin)>, PinError>> + Send {
         P::of_account(self, account)
+    }
+
+    fn spend(
+        &self,
+        nonce: &str,
+        ends: Time,
+        now: Time,
+    ) -> impl Future<Output = Result<Spending, PinError>> + Send {
+        P::spend(self, nonce, ends, now)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pins in one SQLite file, for login services on one machine: any number of threads and
-//! processes, each with a connection of its own.
+//! processes, each with a connection of its own. Beside the pins it keeps the nonces that let
+//! somebody in, so that none does twice, whichever process looks.
 //!
 //! Write-ahead log, `synchronous=FULL`: a pin that was answered `Ok` survives power loss. What the
 //! schema itself refuses, no program that opens the file can do by accident: a second pin of a
@@ -18,14 +19,20 @@ use rusqlite::{
 };
 use warifu_consensus::encoding::Hash;
 use warifu_consensus::party::{Parties, Sub};
+use warifu_consensus::time::Time;
 
-use super::{Pin, PinError, PinStore, check_customer, is_new};
+use super::{Pin, PinError, PinStore, Spending, check_customer, is_new};
 
 /// `WRFP`, in the file's header.
 const APPLICATION: u32 = 0x5752_4650;
 
-/// The one version of the schema so far.
-const VERSION: u32 = 1;
+/// The version of the schema: 2 keeps nonces. A file of version 1 is brought to it when it is
+/// opened.
+const VERSION: u32 = 2;
+
+/// How much longer than its login a nonce is kept, in seconds: processes whose clocks differ by
+/// less don't forget each other's.
+const MARGIN_S: u64 = 24 * 3600;
 
 /// How long a connection waits for another one's write.
 const BUSY: Duration = Duration::from_secs(5);
@@ -42,6 +49,15 @@ CREATE TABLE pins (
 ) STRICT;
 CREATE TRIGGER pins_are_set_once BEFORE UPDATE ON pins
 BEGIN SELECT RAISE(ABORT, 'a pin is set once'); END;
+";
+
+/// What version 2 has more. Times are milliseconds since the Unix epoch.
+const SCHEMA_OF_NONCES: &str = "
+CREATE TABLE spent (
+    nonce    TEXT NOT NULL PRIMARY KEY,
+    keep_to  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX spent_by_end ON spent (keep_to);
 ";
 
 const COLUMNS: &str = "customer, account, account_key, genesis, device, broker, trust_operator";
@@ -117,6 +133,14 @@ impl PinStore for SqlitePins {
         self.within(TransactionBehavior::Deferred, move |transaction| {
             let sql = format!("SELECT {COLUMNS} FROM pins WHERE account = ?1");
             Ok(transaction.query_row(&sql, [account.0], read).optional()?)
+        })
+        .await
+    }
+
+    async fn spend(&self, nonce: &str, ends: Time, now: Time) -> Result<Spending, PinError> {
+        let nonce = nonce.to_owned();
+        self.within(TransactionBehavior::Immediate, move |transaction| {
+            use_up(transaction, &nonce, ends, now)
         })
         .await
     }
@@ -258,11 +282,17 @@ fn migrate(transaction: &Transaction<'_>, place: &str) -> Result<(), Fault> {
     match (application, version, tables) {
         (0, 0, 0) => {
             transaction.execute_batch(SCHEMA)?;
+            transaction.execute_batch(SCHEMA_OF_NONCES)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             Ok(())
         }
         (APPLICATION, VERSION, _) => Ok(()),
+        (APPLICATION, 1, _) => {
+            transaction.execute_batch(SCHEMA_OF_NONCES)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            Ok(())
+        }
         (APPLICATION, found, _) if found > VERSION => Err(PinError::Version {
             place,
             found,
@@ -301,6 +331,25 @@ fn add(transaction: &Transaction<'_>, customer: &str, pin: &Pin) -> Result<(), F
         )?;
     }
     Ok(())
+}
+
+fn use_up(
+    transaction: &Transaction<'_>,
+    nonce: &str,
+    ends: Time,
+    now: Time,
+) -> Result<Spending, Fault> {
+    // SQLite's integers are signed; later than that nobody asks.
+    let stored = |time: Time| i64::try_from(time.0).unwrap_or(i64::MAX);
+    transaction.execute("DELETE FROM spent WHERE keep_to <= ?1", [stored(now)])?;
+    let keep_to = ends.checked_add_seconds(MARGIN_S).unwrap_or(ends);
+    let sql = "INSERT INTO spent (nonce, keep_to) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    let inserted = transaction.execute(sql, params![nonce, stored(keep_to)])?;
+    Ok(if inserted == 1 {
+        Spending::First
+    } else {
+        Spending::Again
+    })
 }
 
 fn of_customer(transaction: &Transaction<'_>, customer: &str) -> Result<Option<Pin>, Fault> {

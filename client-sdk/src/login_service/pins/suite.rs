@@ -19,8 +19,9 @@ use std::collections::BTreeSet;
 use tokio::task::JoinSet;
 use warifu_consensus::encoding::Hash;
 use warifu_consensus::party::{Parties, Sub};
+use warifu_consensus::time::Time;
 
-use super::{MAX_CUSTOMER, Pin, PinError, PinStore};
+use super::{MAX_CUSTOMER, Pin, PinError, PinStore, Spending};
 
 /// A rule of the contract that a store did not keep.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,9 @@ where
     check_lengths(&at("lengths", &open).await?).await?;
     check_race_of_pins("pins", &open).await?;
     check_race_of_customers("claims", &open).await?;
-    check_reopened("reopened", &open).await
+    check_reopened("reopened", &open).await?;
+    check_spent("spent", &open).await?;
+    check_race_of_spends("spends", &open).await
 }
 
 async fn at<S: PinStore>(
@@ -369,4 +372,64 @@ async fn check_reopened<S: PinStore>(
     must(rule, &other, &Answer::Pinned)?;
     let taken = answer(rule, &store, "bob", &pin(1)).await?;
     must(rule, &taken, &Answer::Taken)
+}
+
+const NOW: Time = Time(1_790_000_000_000);
+const ENDS: Time = Time(1_790_000_120_000);
+
+async fn check_spent<S: PinStore>(
+    name: &'static str,
+    open: &impl AsyncFn(&'static str) -> Result<S, PinError>,
+) -> Kept {
+    let rule = "a nonce is spent once until its login is over, or the store keeps none";
+    let store = at(name, open).await?;
+    let spend = async |store: &S, nonce: &str, now| {
+        store.spend(nonce, ENDS, now).await.map_err(failed(rule))
+    };
+    let (first, again) = match spend(&store, "nonce-of-one-session-a", NOW).await? {
+        Spending::Unkept => (Spending::Unkept, Spending::Unkept),
+        found => {
+            must(rule, &found, &Spending::First)?;
+            (Spending::First, Spending::Again)
+        }
+    };
+    for now in [NOW, Time(ENDS.0.saturating_sub(1))] {
+        let found = spend(&store, "nonce-of-one-session-a", now).await?;
+        must(rule, &found, &again)?;
+    }
+    // Nonces are compared byte for byte, too.
+    let found = spend(&store, "nonce-of-one-session-A", NOW).await?;
+    must(rule, &found, &first)?;
+    drop(store);
+    let store = at(name, open).await?;
+    let found = spend(&store, "nonce-of-one-session-a", NOW).await?;
+    must(rule, &found, &again)
+}
+
+async fn check_race_of_spends<S: PinStore + 'static>(
+    name: &'static str,
+    open: &impl AsyncFn(&'static str) -> Result<S, PinError>,
+) -> Kept {
+    let rule = "of concurrent spends of one nonce one is the first";
+    let mut under_way = JoinSet::new();
+    for store in many(name, open).await? {
+        under_way.spawn(async move { store.spend("nonce-of-one-session-a", ENDS, NOW).await });
+    }
+    let mut found = Vec::new();
+    while let Some(ended) = under_way.join_next().await {
+        let spent = ended.map_err(|error| ContractViolation::Broken {
+            rule,
+            found: error.to_string(),
+        })?;
+        found.push(spent.map_err(failed(rule))?);
+    }
+    let of = |expected| found.iter().filter(|found| **found == expected).count();
+    let (first, unkept) = (of(Spending::First), of(Spending::Unkept));
+    if (first == 1 && unkept == 0) || unkept == found.len() {
+        return Ok(());
+    }
+    Err(ContractViolation::Broken {
+        rule,
+        found: format!("found {found:?}, expected one first and the others again"),
+    })
 }

@@ -2,8 +2,8 @@
 //! own [`Device`] with its own identity, its own directory and a line of its own to the broker.
 //!
 //! Their customers approve by themselves once they were told a page's number. That exists here and
-//! nowhere else: the command opens only directories beside a bench's operators, and without the
-//! bench's pipe no device is ever told a number.
+//! nowhere else: the command opens only directories with the marker that the bench tells on its
+//! pipe first (`marker`), and without that pipe no device is ever told a number.
 
 use std::{
     io::{BufRead, Write},
@@ -21,7 +21,10 @@ use warifu_client_sdk::{
 };
 use warifu_consensus::{encoding::Hash, enrol::Ticket};
 
-use super::pipe::{Said, Told};
+use super::{
+    marker,
+    pipe::{Said, Told},
+};
 use crate::{
     config::Config,
     output::{Exit, Failure},
@@ -65,9 +68,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 async fn serve(args: &Args) -> Result<(), Failure> {
     let (said, answers) = mpsc::channel::<Said>(1024);
+    let mut told = read();
+    let Some(Told::Marker { marker }) = told.recv().await else {
+        let text = "expected the marker of a bench on the standard input: only a bench starts this";
+        return Err(Failure::new(Exit::Refused, text));
+    };
+    marker::check(&args.dir, &marker)?;
     let writer = std::thread::spawn(move || write(answers));
     let devices = start_all(args, &said).await?;
-    let mut told = read();
     drop(
         said.send(Said::Ready {
             devices: devices.len(),
@@ -77,6 +85,8 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     // The pipe's end is the bench's end, however it came.
     while let Some(line) = told.recv().await {
         match line {
+            // Every directory is open already.
+            Told::Marker { .. } => {}
             Told::Ticket { device, uri } => {
                 if let Some(customer) = devices.get(device) {
                     customer.clone().enrol(uri);
@@ -154,7 +164,7 @@ async fn start_all(args: &Args, said: &mpsc::Sender<Said>) -> Result<Vec<Custome
     for first in (0..args.devices).step_by(STARTING) {
         let last = first.saturating_add(STARTING).min(args.devices);
         let starting: Vec<_> = (first..last)
-            .map(|number| tokio::spawn(start(directory(&args.dir, number))))
+            .map(|number| tokio::spawn(start(args.dir.clone(), number)))
             .collect();
         for (number, started) in (first..).zip(starting) {
             let device = started
@@ -174,9 +184,12 @@ async fn start_all(args: &Args, said: &mpsc::Sender<Said>) -> Result<Vec<Custome
     Ok(customers)
 }
 
-async fn start(dir: PathBuf) -> Result<Device, Failure> {
+async fn start(bench: PathBuf, number: usize) -> Result<Device, Failure> {
+    let dir = directory(&bench, number);
+    marker::check_no_link(&dir)?;
     let config =
         Config::load(&dir).map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
+    marker::check_inside(&bench, &config.node)?;
     let master_key = secrets::read_master_key(&config.node.master_key)
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
     Device::start(DeviceOptions {

@@ -13,6 +13,7 @@ mod floor;
 mod idle;
 mod load;
 mod logins;
+mod marker;
 mod pipe;
 mod process;
 mod scrape;

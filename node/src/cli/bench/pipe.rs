@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Told {
+    /// The first line: what the bench wrote beside the devices that it made. Others are not opened.
+    Marker {
+        /// 43 characters of base64url.
+        marker: String,
+    },
     /// A page shows this ticket to a device's customer.
     Ticket {
         /// Which device, from 0.

@@ -5,10 +5,11 @@ use std::{ffi::OsString, fs::File, path::PathBuf, process::Stdio, time::Duration
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
+use super::pipe::Told;
 use crate::output::{Exit, Failure};
 
 /// How long a process may take to say its first line.
@@ -58,6 +59,20 @@ impl Process {
             lines,
             child,
         })
+    }
+
+    /// Tells it something on its standard input.
+    pub(super) async fn tell(&mut self, told: &Told) -> Result<(), Failure> {
+        let line = serde_json::to_string(told);
+        let line = line.map_err(|error| Failure::from_error(Exit::Io, &error))? + "\n";
+        let written = match &mut self.input {
+            Some(input) => input.write_all(line.as_bytes()).await.is_ok(),
+            None => false,
+        };
+        if written {
+            return Ok(());
+        }
+        Err(self.failed("does not read"))
     }
 
     /// The first line that it prints.

@@ -14,7 +14,7 @@ use clap::Parser;
 use tempfile::TempDir;
 use warifu_client_sdk::login_service::{LoginService, MemoryPins, Token};
 
-use super::{devices, process::Process};
+use super::{devices, marker, pipe::Told, process::Process};
 use crate::{
     cli::init,
     config::{self, read_ledger},
@@ -81,6 +81,7 @@ pub(super) struct Stage {
     http: String,
     metrics: [String; 2],
     tokens: Vec<Token>,
+    marker: String,
     // Dropped last: nobody may miss it before.
     dir: TempDir,
 }
@@ -119,6 +120,7 @@ impl Stage {
             http: String::new(),
             metrics: Default::default(),
             tokens: Vec::new(),
+            marker: String::new(),
             dir,
         })
     }
@@ -131,6 +133,7 @@ impl Stage {
         }
         self.add_callers()?;
         std::fs::create_dir(self.devices_dir()).map_err(|error| io("make devices", &error))?;
+        self.marker = marker::make(&self.devices_dir())?;
         let bar = super::progress("directories", devices);
         for device in 0..devices {
             self.init_device(device)?;
@@ -326,7 +329,10 @@ impl Stage {
         arguments.push(format!("--devices={devices}").into());
         let log = self.dir.path().join("devices.log");
         let process = Process::spawn("devices' process", arguments, log)?;
-        self.devices.insert(process).first_line().await.map(drop)
+        let process = self.devices.insert(process);
+        let marker = self.marker.clone();
+        process.tell(&Told::Marker { marker }).await?;
+        process.first_line().await.map(drop)
     }
 
     /// Stops the process of the devices.
