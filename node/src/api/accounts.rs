@@ -9,7 +9,6 @@ use warifu_client_sdk::login_service::api::{
 };
 use warifu_consensus::block::Kind;
 use warifu_consensus::body::Body;
-use warifu_consensus::chain::Status;
 
 use super::Api;
 use super::auth::Authenticated;
@@ -118,7 +117,7 @@ pub(super) async fn last_login<D: Desk>(
     }))
 }
 
-/// Freezes an account: nothing is admitted until an unfreeze. Free when it is frozen already.
+/// Freezes an account: nothing is admitted until an unfreeze. Never refused for coming too often.
 #[utoipa::path(
     post,
     path = "/v1/accounts/{account}/freeze",
@@ -136,11 +135,6 @@ pub(super) async fn freeze<D: Desk>(
     Json(OpenEnrolment {}): Json<OpenEnrolment>,
 ) -> Result<Response, Refused> {
     caller.require(Scope::Freeze)?;
-    let state = api.desk().account(account).await;
-    // A customer who is frozen, or whose account can't be looked at, is not turned away here.
-    if state.is_ok_and(|state| state.status != Status::Frozen) {
-        api.paces().freeze(account, caller.name())?;
-    }
     Ok(match api.desk().freeze(account).await? {
         Frozen::Sealed(sealed) => {
             let answer = FreezeAnswer::Frozen {

@@ -1,5 +1,8 @@
-//! How much callers may ask for: begins per network, account and caller (protocol rule 10), freezes
-//! and unfreezes per account and caller, waits that are held open, connections.
+//! How much callers may ask for: begins per network, account and caller (protocol rule 10),
+//! unfreezes per caller and account, waits that are held open, connections.
+//!
+//! A freeze is never counted: it protects a customer, and an account that is frozen already is
+//! answered with the earlier block.
 //!
 //! The account's own pace is the machine's to decide; these limits come before it. A customer's
 //! network is what the login service says it is: an address is counted by its network and
@@ -30,10 +33,10 @@ pub struct Limits {
     pub begins_per_minute_per_account: u32,
     /// Begins from one network of customers in a minute: a /24 of IPv4, a /56 of IPv6.
     pub begins_per_minute_per_network: u32,
-    /// Freezes and unfreezes of one caller in a minute.
-    pub freezes_per_minute_per_caller: u32,
-    /// Freezes and unfreezes of one account in a minute, of all callers.
-    pub freezes_per_minute_per_account: u32,
+    /// Begins of an unfreeze, of one caller in a minute.
+    pub unfreezes_per_minute_per_caller: u32,
+    /// Begins of an unfreeze of one frozen account in a minute, of all callers.
+    pub unfreezes_per_minute_per_account: u32,
     /// Requests that wait for an end at the same time, of all callers.
     pub waits: usize,
     /// Connections at the same time.
@@ -47,6 +50,8 @@ pub struct Limits {
     pub head_time: Duration,
     /// How long a request's body may take.
     pub body_time: Duration,
+    /// How long a peer may take nothing of an answer that is on its way.
+    pub write_time: Duration,
 }
 
 impl Default for Limits {
@@ -55,14 +60,15 @@ impl Default for Limits {
             begins_per_minute_per_caller: 6_000,
             begins_per_minute_per_account: 100,
             begins_per_minute_per_network: 600,
-            freezes_per_minute_per_caller: 600,
-            freezes_per_minute_per_account: 6,
+            unfreezes_per_minute_per_caller: 600,
+            unfreezes_per_minute_per_account: 6,
             waits: 4_096,
             connections: 8_192,
             connections_per_network: 4_096,
             handshake_time: Duration::from_secs(5),
             head_time: Duration::from_secs(20),
             body_time: Duration::from_secs(5),
+            write_time: Duration::from_secs(20),
         }
     }
 }
@@ -73,8 +79,8 @@ pub(super) struct Paces {
     begins_of_networks: Pace<Network>,
     begins_of_accounts: Pace<Sub>,
     begins_of_callers: Pace<String>,
-    freezes_of_accounts: Pace<Sub>,
-    freezes_of_callers: Pace<String>,
+    unfreezes_of_accounts: Pace<Sub>,
+    unfreezes_of_callers: Pace<String>,
 }
 
 impl Paces {
@@ -83,8 +89,8 @@ impl Paces {
             begins_of_networks: Pace::new(limits.begins_per_minute_per_network),
             begins_of_accounts: Pace::new(limits.begins_per_minute_per_account),
             begins_of_callers: Pace::new(limits.begins_per_minute_per_caller),
-            freezes_of_accounts: Pace::new(limits.freezes_per_minute_per_account),
-            freezes_of_callers: Pace::new(limits.freezes_per_minute_per_caller),
+            unfreezes_of_accounts: Pace::new(limits.unfreezes_per_minute_per_account),
+            unfreezes_of_callers: Pace::new(limits.unfreezes_per_minute_per_caller),
         }
     }
 
@@ -114,14 +120,15 @@ impl Paces {
             .map_err(later("this caller begins too often"))
     }
 
-    /// Counts a freeze or the begin of an unfreeze.
-    pub(super) fn freeze(&self, account: Sub, caller: &str) -> Result<(), Refused> {
-        self.freezes_of_accounts
-            .take(account)
-            .map_err(later("this account is frozen and unfrozen too often"))?;
-        self.freezes_of_callers
+    /// Counts the begin of an unfreeze of a frozen account. The caller comes first: one who is over
+    /// their own limit uses up no account's.
+    pub(super) fn unfreeze(&self, account: Sub, caller: &str) -> Result<(), Refused> {
+        self.unfreezes_of_callers
             .take(caller.to_owned())
-            .map_err(later("this caller freezes and unfreezes too often"))
+            .map_err(later("this caller unfreezes too often"))?;
+        self.unfreezes_of_accounts
+            .take(account)
+            .map_err(later("unfreezes of this account are begun too often"))
     }
 }
 

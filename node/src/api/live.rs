@@ -2,7 +2,8 @@
 //! the callers' tokens.
 //!
 //! The files are looked at every two seconds and at SIGHUP. What can't be read, or is not what it
-//! should be, changes nothing: the last good value stays, and an error says so.
+//! should be, changes nothing: the last good value stays, an error says so once, and the files are
+//! read again at every look until they are good.
 
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
@@ -15,8 +16,19 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Between two looks at the files.
 const POLL: Duration = Duration::from_secs(2);
 
-/// Inode, time of change in nanoseconds, and length of each file; nothing for a missing one.
-type Stamps = Vec<Option<(u64, i64, i64, u64)>>;
+/// What differs when a file, its owner or its permissions changed.
+#[derive(Debug, Eq, PartialEq)]
+struct Stamp {
+    inode: u64,
+    mode: u32,
+    length: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// One for each file; nothing for a missing one.
+type Stamps = Vec<Option<Stamp>>;
 
 /// A value that may be replaced at any time; readers keep the one that they took.
 #[derive(Debug)]
@@ -47,7 +59,10 @@ pub struct Follow<F> {
     what: &'static str,
     files: Vec<PathBuf>,
     load: F,
-    seen: Stamps,
+    /// The files that gave the value; none after files that gave none.
+    seen: Option<Stamps>,
+    /// The error that was told last, while it stands.
+    told: Option<String>,
 }
 
 impl<F> Follow<F> {
@@ -70,7 +85,8 @@ impl<F> Follow<F> {
             what,
             files,
             load,
-            seen,
+            seen: Some(seen),
+            told: None,
         };
         Ok((value, follow))
     }
@@ -116,18 +132,29 @@ impl<F> Follow<F> {
         F: Fn() -> Result<T, E>,
         E: Display,
     {
-        let found = stamps(&self.files);
+        let found = Some(stamps(&self.files));
         if found == self.seen && !is_asked {
             return;
         }
-        self.seen = found;
         match (self.load)() {
             Ok(value) => {
+                self.seen = found;
+                self.told = None;
                 live.set(value);
                 tracing::info!(what = self.what, "read again");
             }
             Err(error) => {
-                tracing::error!(what = self.what, %error, "not taken, the last good one stays");
+                // What was wrong may be mended without a trace in the files themselves.
+                self.seen = None;
+                let error = error.to_string();
+                if is_asked || self.told.as_ref() != Some(&error) {
+                    tracing::error!(
+                        what = self.what,
+                        error,
+                        "not taken, the last good one stays"
+                    );
+                }
+                self.told = Some(error);
             }
         }
     }
@@ -145,7 +172,13 @@ async fn heard(hangup: &mut Option<tokio::signal::unix::Signal>) {
 fn stamps(files: &[PathBuf]) -> Stamps {
     let stamp = |file: &PathBuf| {
         let found = std::fs::metadata(file).ok()?;
-        Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
+        Some(Stamp {
+            inode: found.ino(),
+            mode: found.mode(),
+            length: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
     };
     files.iter().map(stamp).collect()
 }
@@ -176,16 +209,61 @@ mod tests {
         std::fs::write(&file, "no number").unwrap();
         follow.look(&live, false);
         assert_eq!((*live.now(), loads.get()), (22, 3));
+        assert!(follow.told.is_some());
         std::fs::remove_file(&file).unwrap();
         follow.look(&live, false);
         follow.look(&live, false);
-        assert_eq!((*live.now(), loads.get()), (22, 4));
+        assert_eq!(
+            (*live.now(), loads.get()),
+            (22, 5),
+            "a bad one is tried again"
+        );
         let new = dir.path().join("new");
         std::fs::write(&new, "333").unwrap();
         std::fs::rename(&new, &file).unwrap();
         follow.look(&live, false);
-        assert_eq!(*live.now(), 333);
+        assert_eq!((*live.now(), &follow.told), (333, &None));
         follow.look(&live, true);
-        assert_eq!(loads.get(), 6, "asked for by a signal");
+        assert_eq!(loads.get(), 7, "asked for by a signal");
+    }
+
+    #[test]
+    fn what_is_mended_without_a_new_file_is_taken() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("number");
+        let set = |mode| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        std::fs::write(&file, "1").unwrap();
+        set(0o600);
+        let (path, is_well) = (file.clone(), std::cell::Cell::new(true));
+        let load = || {
+            let mode = std::fs::metadata(&path).unwrap().mode() & 0o777;
+            let text = std::fs::read_to_string(&path).unwrap();
+            match (mode, is_well.get()) {
+                (0o600, true) => text.parse::<u32>().map_err(|error| error.to_string()),
+                found => Err(format!("found {found:?}")),
+            }
+        };
+        let (live, mut follow) = Follow::open("number", vec![file.clone()], load).unwrap();
+        std::fs::write(&file, "2").unwrap();
+        set(0o644);
+        follow.look(&live, false);
+        assert_eq!(*live.now(), 1);
+        set(0o600);
+        follow.look(&live, false);
+        assert_eq!(*live.now(), 2);
+        // What is wrong elsewhere leaves no stamp on the file.
+        std::fs::write(&file, "33").unwrap();
+        is_well.set(false);
+        follow.look(&live, false);
+        is_well.set(true);
+        follow.look(&live, false);
+        assert_eq!(*live.now(), 33);
+        // A file that is taken and then opened to others is looked at again.
+        set(0o644);
+        follow.look(&live, false);
+        assert!(follow.told.is_some());
     }
 }

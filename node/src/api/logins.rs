@@ -13,6 +13,7 @@ use warifu_client_sdk::login_service::problem::ProblemKind;
 use warifu_consensus::agree::Outcome;
 use warifu_consensus::block::{Claims, Kind};
 use warifu_consensus::body::Body;
+use warifu_consensus::chain::Status;
 use warifu_consensus::party::Sub;
 
 use super::Api;
@@ -78,9 +79,13 @@ pub(super) async fn open<D: Desk>(
         }
         _ => {}
     }
-    match kind {
-        Kind::Unfreeze => api.paces().freeze(account, caller.name())?,
-        _ => api.paces().begin(client_ip, account, caller.name())?,
+    if kind == Kind::Unfreeze {
+        // One of an account that is not frozen is refused by the desk, and uses up nothing.
+        if api.desk().account(account).await?.status == Status::Frozen {
+            api.paces().unfreeze(account, caller.name())?;
+        }
+    } else {
+        api.paces().begin(client_ip, account, caller.name())?;
     }
     let request = BeginRequest { kind, nonce, body };
     let began = api

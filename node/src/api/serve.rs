@@ -1,7 +1,8 @@
 //! The HTTP side's connections: accepted, bounded, encrypted, and ended.
 //!
 //! A connection that is one too many is closed at once, so that those who are in stay served. Slow
-//! handshakes, slow request heads and idle connections are cut off. On a stop nobody new comes in,
+//! handshakes, slow request heads, idle connections and peers that don't read their answers are cut
+//! off. On a stop nobody new comes in,
 //! requests that wait are answered with how things stand, and after five seconds the rest is cut.
 
 use std::convert::Infallible;
@@ -22,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 
 use super::limits::Limits;
@@ -35,6 +38,8 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 /// After the operating system gave no connection, such as when it is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two log lines about connections that are too many.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the HTTP side did not start or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -106,13 +111,14 @@ pub async fn serve_with(
     }
     let (stop, stopping) = watch::channel(false);
     let stopping = Stopping(Some(stopping));
-    let door = Door {
+    let mut door = Door {
         router: router.layer(Extension(stopping.clone())),
         tls: tls.map(TlsAcceptor::from),
         limits,
         stopping,
         places: Arc::new(Semaphore::new(limits.connections)),
         present: Present::default(),
+        full: Seldom::default(),
     };
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -148,6 +154,7 @@ struct Door {
     stopping: Stopping,
     places: Arc<Semaphore>,
     present: Present,
+    full: Seldom,
 }
 
 /// A connection's share of the bounds, given back when it ends.
@@ -156,11 +163,39 @@ struct Place {
     _of_network: Entered,
 }
 
+/// What happens as often as strangers like, and is told at most every [`TOLD_EVERY`].
+#[derive(Debug, Default)]
+struct Seldom {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Seldom {
+    /// Counts one. How many there were since the last time that was told, if it is time to tell.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.untold = self.untold.saturating_add(1);
+        if self
+            .told
+            .is_some_and(|told| now.duration_since(told) < TOLD_EVERY)
+        {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
 impl Door {
-    fn admit(&self, socket: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let Ok(of_all) = Arc::clone(&self.places).try_acquire_owned() else {
             let allowed = self.limits.connections;
-            tracing::warn!(allowed, "connection closed, as many are open as allowed");
+            if let Some(closed) = self.full.count(Instant::now()) {
+                tracing::warn!(
+                    allowed,
+                    closed,
+                    "connection closed, as many are open as allowed"
+                );
+            }
             return;
         };
         let most = self.limits.connections_per_network;
@@ -195,6 +230,10 @@ async fn carry(
 ) {
     // Answers are small and awaited: none may wait for the next one.
     drop(socket.set_nodelay(true));
+    // Below TLS, where bytes are seen to go or to stay.
+    let mut socket = TimeoutWriter::new(socket);
+    socket.set_timeout(Some(limits.write_time));
+    let socket = Box::pin(socket);
     let Some(tls) = tls else {
         return talk(socket, router, limits, stopping).await;
     };
@@ -229,5 +268,20 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_at_the_door_is_told_once_a_second() {
+        let mut full = Seldom::default();
+        let begun = Instant::now();
+        let told: Vec<u64> = (0..2_500)
+            .filter_map(|ms| full.count(begun + Duration::from_millis(ms)))
+            .collect();
+        assert_eq!(told, [1, 1_000, 1_000]);
     }
 }

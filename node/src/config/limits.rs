@@ -16,10 +16,10 @@ pub struct LimitsTable {
     pub begins_per_minute_per_account: u32,
     /// Begins from one network of customers in a minute.
     pub begins_per_minute_per_network: u32,
-    /// Freezes and unfreezes of one caller in a minute.
-    pub freezes_per_minute_per_caller: u32,
-    /// Freezes and unfreezes of one account in a minute.
-    pub freezes_per_minute_per_account: u32,
+    /// Begins of an unfreeze, of one caller in a minute.
+    pub unfreezes_per_minute_per_caller: u32,
+    /// Begins of an unfreeze of one frozen account in a minute.
+    pub unfreezes_per_minute_per_account: u32,
     /// Requests that wait at the same time.
     pub waits: u32,
     /// Connections at the same time.
@@ -36,8 +36,8 @@ impl Default for LimitsTable {
             begins_per_minute_per_caller: limits.begins_per_minute_per_caller,
             begins_per_minute_per_account: limits.begins_per_minute_per_account,
             begins_per_minute_per_network: limits.begins_per_minute_per_network,
-            freezes_per_minute_per_caller: limits.freezes_per_minute_per_caller,
-            freezes_per_minute_per_account: limits.freezes_per_minute_per_account,
+            unfreezes_per_minute_per_caller: limits.unfreezes_per_minute_per_caller,
+            unfreezes_per_minute_per_account: limits.unfreezes_per_minute_per_account,
             waits: count(limits.waits),
             connections: count(limits.connections),
             connections_per_network: count(limits.connections_per_network),
@@ -65,14 +65,14 @@ impl LimitsTable {
                 self.begins_per_minute_per_network,
             ),
             (
-                "freezes_per_minute_per_caller",
-                "Freezes and unfreezes of one caller in a minute",
-                self.freezes_per_minute_per_caller,
+                "unfreezes_per_minute_per_caller",
+                "Unfreezes that one caller begins in a minute; freezes are not counted",
+                self.unfreezes_per_minute_per_caller,
             ),
             (
-                "freezes_per_minute_per_account",
-                "Freezes and unfreezes of one account in a minute",
-                self.freezes_per_minute_per_account,
+                "unfreezes_per_minute_per_account",
+                "Unfreezes of one account that are begun in a minute",
+                self.unfreezes_per_minute_per_account,
             ),
             (
                 "waits",
@@ -136,8 +136,8 @@ impl Check<'_> {
             begins_per_minute_per_caller: table.begins_per_minute_per_caller,
             begins_per_minute_per_account: table.begins_per_minute_per_account,
             begins_per_minute_per_network: table.begins_per_minute_per_network,
-            freezes_per_minute_per_caller: table.freezes_per_minute_per_caller,
-            freezes_per_minute_per_account: table.freezes_per_minute_per_account,
+            unfreezes_per_minute_per_caller: table.unfreezes_per_minute_per_caller,
+            unfreezes_per_minute_per_account: table.unfreezes_per_minute_per_account,
             waits: count(table.waits),
             connections: count(table.connections),
             connections_per_network: count(table.connections_per_network),

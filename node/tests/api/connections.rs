@@ -169,6 +169,69 @@ async fn one_connection_too_many_is_closed_and_room_is_made_by_those_who_leave()
         .expect("there is room again");
 }
 
+/// Asks and asks and never reads, until the other end takes no more.
+async fn stuff(line: &mut TcpStream) {
+    let asked = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    while let Ok(Ok(())) =
+        tokio::time::timeout(Duration::from_millis(100), line.write_all(asked.as_bytes())).await
+    {
+    }
+}
+
+#[tokio::test]
+async fn whoever_reads_no_answer_keeps_no_place() {
+    let site = Site::with_limits(Limits {
+        connections: 1,
+        write_time: Duration::from_secs(1),
+        ..Limits::default()
+    })
+    .await;
+    let mut deaf = TcpStream::connect(site.address).await.unwrap();
+    stuff(&mut deaf).await;
+    let served = async {
+        while site.get("/healthz").send().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(8), served)
+        .await
+        .expect("there is room again");
+}
+
+#[tokio::test]
+async fn whoever_reads_slowly_is_served_to_the_end() {
+    let site = Site::with_limits(Limits {
+        write_time: Duration::from_millis(500),
+        ..Limits::default()
+    })
+    .await;
+    let mut line = TcpStream::connect(site.address).await.unwrap();
+    let ask = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n";
+    let last = format!(
+        "{}{ask}connection: close\r\n\r\n",
+        format!("{ask}\r\n").repeat(200)
+    );
+    let (mut read, mut write) = line.split();
+    let reading = async {
+        let (mut got, mut some) = (Vec::new(), vec![0; 256 * 1024]);
+        loop {
+            match read.read(&mut some).await.unwrap() {
+                0 => return got,
+                count => got.extend_from_slice(&some[..count]),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let begun = tokio::time::Instant::now();
+    let (written, got) = tokio::join!(write.write_all(last.as_bytes()), reading);
+    written.unwrap();
+    assert!(begun.elapsed() > Duration::from_millis(500), "not slow");
+    let answers = String::from_utf8_lossy(&got)
+        .matches("HTTP/1.1 200")
+        .count();
+    assert_eq!(answers, 201);
+}
+
 #[tokio::test]
 async fn a_request_has_one_name_in_both_logs() {
     let site = Site::open().await;

@@ -1,5 +1,6 @@
 //! How much callers may ask for, and that those who ask for less are served meanwhile.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -113,40 +114,90 @@ async fn an_account_has_a_pace_whoever_asks() {
     assert_eq!(kind(begin(8, SHOP_TOKEN)).await, PASSED);
 }
 
+fn unfreeze(site: &Site, account: Sub, token: &str) -> reqwest::RequestBuilder {
+    // A challenge is good for one block.
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let count = ASKED.fetch_add(1, Ordering::Relaxed);
+    let nonce = format!("a-challenge-of-enough-characters-{count}");
+    let ask = json!({ "nonce": nonce, "reference": "case 7", "channel": "desk" });
+    let path = format!("/v1/accounts/{account}/unfreeze");
+    site.request(Method::POST, &path, token).json(&ask)
+}
+
+fn freeze(site: &Site, account: Sub) -> reqwest::RequestBuilder {
+    site.post(&format!("/v1/accounts/{account}/freeze"), &json!({}))
+}
+
 #[tokio::test]
-async fn freezes_and_unfreezes_have_a_pace_and_a_frozen_account_is_frozen_for_nothing() {
+async fn no_freeze_is_turned_away_and_unfreezes_have_a_pace() {
     let site = Site::with_limits(Limits {
-        begins_per_minute_per_caller: 3,
-        freezes_per_minute_per_account: 2,
-        freezes_per_minute_per_caller: 3,
+        begins_per_minute_per_caller: 1,
+        begins_per_minute_per_account: 1,
+        unfreezes_per_minute_per_account: 2,
+        unfreezes_per_minute_per_caller: 2,
         ..Limits::default()
     })
     .await;
-    let account = site.desk.found();
-    let freeze = |account: Sub| site.post(&format!("/v1/accounts/{account}/freeze"), &json!({}));
-    let unfreeze = |account: Sub, end: &str| {
-        let nonce = format!("a-challenge-of-enough-characters-{end}");
-        let ask = json!({ "nonce": nonce, "reference": "case 7", "channel": "desk" });
-        site.post(&format!("/v1/accounts/{account}/unfreeze"), &ask)
-    };
+    // A bank that freezes many accounts at once.
     for _ in 0..10 {
-        assert_eq!(answer(freeze(account)).await.0, 200);
+        let account = site.desk.found();
+        assert_eq!(answer(freeze(&site, account)).await.0, 200);
     }
-    let (status, begun) = answer(unfreeze(account, "1")).await;
-    assert_eq!(status, 201, "{begun}");
-    let id = warifu_consensus::encoding::parse_b64(begun["id"].as_str().unwrap()).unwrap();
-    site.desk.approve(super::LoginId(id));
-    // A freeze and an unfreeze were two.
-    let (found, document) = problem(freeze(account)).await;
+    // One account, frozen and unfrozen until no unfreeze is left: the freeze comes all the same.
+    let account = site.desk.found();
+    for _ in 0..2 {
+        for _ in 0..3 {
+            assert_eq!(answer(freeze(&site, account)).await.0, 200);
+        }
+        let (status, begun) = answer(unfreeze(&site, account, super::BANK_TOKEN)).await;
+        assert_eq!(status, 201, "{begun}");
+        let id = warifu_consensus::encoding::parse_b64(begun["id"].as_str().unwrap()).unwrap();
+        site.desk.approve(super::LoginId(id));
+    }
+    assert_eq!(answer(freeze(&site, account)).await.0, 200);
+    let (found, document) = problem(unfreeze(&site, account, SHOP_TOKEN)).await;
     assert_eq!(
         (found, document.retry_after),
         (ProblemKind::TooMany, Some(30))
     );
-    assert_eq!(kind(unfreeze(account, "2")).await, ProblemKind::TooMany);
-    // The caller has one left, for another account, and begins are counted apart.
-    let (second, third) = (site.desk.found(), site.desk.found());
-    assert_eq!(answer(freeze(second)).await.0, 200);
-    assert_eq!(kind(freeze(third)).await, ProblemKind::TooMany);
-    assert_eq!(answer(freeze(second)).await.0, 200, "frozen already");
-    site.begin(third).await;
+    assert!(
+        document.detail.contains("this account"),
+        "{}",
+        document.detail
+    );
+    site.begin(site.desk.found()).await;
+}
+
+#[tokio::test]
+async fn an_unfreeze_that_cannot_be_uses_up_nothing_of_the_account() {
+    let site = Site::with_limits(Limits {
+        unfreezes_per_minute_per_account: 2,
+        unfreezes_per_minute_per_caller: 1,
+        ..Limits::default()
+    })
+    .await;
+    let account = site.desk.found();
+    for _ in 0..5 {
+        let active = kind(unfreeze(&site, account, super::BANK_TOKEN)).await;
+        assert_eq!(active, ProblemKind::NotFrozen);
+        let unknown = kind(unfreeze(&site, Sub([9; 16]), super::BANK_TOKEN)).await;
+        assert_eq!(unknown, ProblemKind::UnknownAccount);
+    }
+    assert_eq!(answer(freeze(&site, account)).await.0, 200);
+    assert_eq!(
+        answer(unfreeze(&site, account, super::BANK_TOKEN)).await.0,
+        201
+    );
+    // A caller over their own limit leaves the account's to others.
+    for _ in 0..5 {
+        let (found, document) = problem(unfreeze(&site, account, super::BANK_TOKEN)).await;
+        assert_eq!(found, ProblemKind::TooMany);
+        assert!(
+            document.detail.contains("this caller"),
+            "{}",
+            document.detail
+        );
+    }
+    let theirs = kind(unfreeze(&site, account, SHOP_TOKEN)).await;
+    assert_eq!(theirs, ProblemKind::Busy, "let through to the desk");
 }

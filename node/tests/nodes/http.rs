@@ -288,7 +288,7 @@ async fn freezes(seen: &mut Seen, web: &Web, device: &Device, account: Sub) {
     let freeze = || web.post(&format!("/v1/accounts/{account}/freeze"), &json!({}));
     let (status, first) = seen.ask(freeze()).await;
     assert_eq!((status.as_u16(), &first["status"]), (200, &json!("frozen")));
-    // Free, and no second block: more often than an account may be frozen and unfrozen.
+    // No second block, however often.
     for _ in 0..20 {
         assert_eq!(seen.ask(freeze()).await.1, first);
     }
@@ -327,7 +327,7 @@ async fn limits(seen: &mut Seen, net: &Net, account: Sub) {
         &net.broker,
         Limits {
             begins_per_minute_per_network: 1,
-            freezes_per_minute_per_account: 1,
+            unfreezes_per_minute_per_account: 1,
             waits: 1,
             ..Limits::default()
         },
@@ -344,7 +344,7 @@ async fn limits(seen: &mut Seen, net: &Net, account: Sub) {
 }
 
 /// Stops the broker, changes its directory, and starts it again.
-async fn restart(net: Net, change: impl FnOnce(&Path)) -> Net {
+pub(super) async fn restart(net: Net, change: impl FnOnce(&Path)) -> Net {
     let Net {
         dir,
         ledger,

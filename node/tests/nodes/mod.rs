@@ -1,5 +1,6 @@
 //! Three nodes on loopback, in one process: real stores, real lines, real keys.
 
+mod freezes;
 mod http;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -9,7 +9,7 @@ use warifu_consensus::{
 };
 use warifu_tests::scenario::{
     stranger_world,
-    world::{Answer, Deed},
+    world::{Answer, Deed, World},
 };
 
 use super::stage::{approve, begin, calm, end, has, holds, kinds, log_in, told};
@@ -381,6 +381,30 @@ fn match_before_a_number_locks_nothing() {
         Role::Device,
         |r| matches!(r, Record::DeviceLock(b) if b.hash() == hash)
     ));
+    holds(world);
+}
+
+#[test]
+fn freeze_that_is_asked_for_again_is_written_down_once() {
+    let mut world = calm();
+    let wishes = |world: &World| {
+        let wanted = |r: &&Record| matches!(r, Record::FreezeWanted { .. });
+        let records = &world.seat(0, Role::Broker).records;
+        records.iter().filter(wanted).count()
+    };
+    world.feed(0, Role::Broker, Input::LineDown(Role::TrustOperator));
+    for _ in 0..20 {
+        world.feed(0, Role::Broker, Input::Freeze);
+    }
+    assert!(world.run_to(5, |w| wishes(w) > 0));
+    assert_eq!(wishes(&world), 1);
+    world.feed(0, Role::Broker, Input::LineUp(Role::TrustOperator));
+    world.run_for(60);
+    assert_eq!(kinds(&world, Role::Broker), [Kind::Genesis, Kind::Freeze]);
+    // A head later it is another wish.
+    world.feed(0, Role::Broker, Input::Freeze);
+    world.run_for(20);
+    assert_eq!(wishes(&world), 2);
     holds(world);
 }
 

@@ -231,6 +231,13 @@ impl Broker {
         self.work.is_none() && self.queued.is_none() && self.foreign.is_none() && self.has_no_duty()
     }
 
+    /// Whether heads were compared with the trust operator in this session (rule 8): before that
+    /// the chain here may be an old copy.
+    #[must_use]
+    pub fn has_compared(&self) -> bool {
+        self.compared
+    }
+
     /// No durable duty: no lock, no restrict signature, no freeze wanted, not restored.
     #[must_use]
     pub fn has_no_duty(&self) -> bool {

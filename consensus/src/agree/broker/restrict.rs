@@ -151,7 +151,13 @@ impl Broker {
     }
 
     pub(super) fn want_freeze<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
-        if let Some(head) = self.state.base.head() {
+        // One wish for a head is enough: a freeze that is asked for again fills no disk.
+        if let Some(head) = self.state.base.head()
+            && self
+                .state
+                .freeze_above
+                .is_none_or(|above| above < head.height)
+        {
             self.store(Record::FreezeWanted { above: head.height }, turn);
         }
     }

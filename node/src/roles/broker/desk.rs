@@ -75,22 +75,43 @@ impl Broker {
     }
 }
 
+/// How long a freeze of an account that seems frozen waits until heads are compared.
+const COMPARED_WAIT: Duration = Duration::from_secs(2);
+/// Between two looks whether they are.
+const COMPARED_LOOK: Duration = Duration::from_millis(50);
 /// Blocks that one look at a history takes, on the way to the freeze of a frozen account.
 const FREEZE_PAGE: u64 = 100;
 
 impl Broker {
+    /// Whether an account is frozen, nothing is under way that could end that, and the trust
+    /// operator knows of no later block: a broker that was restored may have forgotten an unfreeze.
+    async fn stands_frozen(&self, account: Sub) -> Result<bool, DeskError> {
+        let until = tokio::time::Instant::now() + COMPARED_WAIT;
+        loop {
+            let accounts = &self.inner.operator.accounts;
+            let (is_frozen, has_compared) = accounts
+                .with(account, |machine, _| {
+                    let is_frozen = machine.base().status() == Some(Status::Frozen);
+                    let stands = is_frozen && machine.is_settled();
+                    ((stands, machine.has_compared()), Vec::new())
+                })
+                .await
+                .ok_or(DeskError::Stopping)?;
+            if !is_frozen || has_compared {
+                return Ok(is_frozen);
+            }
+            if tokio::time::Instant::now() >= until {
+                return Ok(false);
+            }
+            // An account that was loaded for this, or a line that just came up, needs a moment.
+            tokio::time::sleep(COMPARED_LOOK).await;
+        }
+    }
+
     /// The freeze that an account stands under, if nothing is under way that could end it: an
     /// unfreeze that is open is no reason to believe that a freeze is not needed.
     async fn frozen_already(&self, account: Sub) -> Result<Option<Box<Sealed>>, DeskError> {
-        let accounts = &self.inner.operator.accounts;
-        let is_frozen = accounts
-            .with(account, |machine, _| {
-                let is_frozen = machine.base().status() == Some(Status::Frozen);
-                (is_frozen && machine.is_settled(), Vec::new())
-            })
-            .await
-            .ok_or(DeskError::Stopping)?;
-        if !is_frozen {
+        if !self.stands_frozen(account).await? {
             return Ok(None);
         }
         let mut before = None;
