@@ -24,7 +24,7 @@ use warifu_consensus::{
     time::Time,
     wire::Message,
 };
-use warifu_tests::scenario::{
+use warifu_simulator::{
     chance::Chance,
     founded::{START_MS, found, operators},
     party::{Machine, Seat, at},

@@ -9,4 +9,3 @@
 
 pub mod load;
 pub mod processes;
-pub mod scenario;

@@ -43,7 +43,7 @@ use warifu_consensus::{
 };
 use warifu_node::store::{self, NodeStore};
 
-use crate::scenario::{
+use warifu_simulator::{
     founded::{Founded, START_MS, found, operators},
     party::at,
     with_genesis,

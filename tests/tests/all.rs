@@ -10,4 +10,3 @@
 mod house;
 mod load;
 mod processes;
-mod scenarios;

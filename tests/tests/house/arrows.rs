@@ -108,6 +108,13 @@ fn node_rests_on_the_two_crates_below_it_only() {
 }
 
 #[test]
+fn the_simulator_rests_on_consensus_alone() {
+    let tree = tree("warifu-simulator", &[]);
+    assert_eq!(members(&tree), ["warifu-consensus", "warifu-simulator"]);
+    assert_eq!(found(&tree, &["tokio", "libp2p", "sled", "axum"]), NONE);
+}
+
+#[test]
 fn no_tree_links_another_tls_or_a_vulnerable_bincode() {
     let tree = tree("warifu-node", &["--all-features"]);
     assert_eq!(

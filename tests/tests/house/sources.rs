@@ -6,7 +6,14 @@ use std::{
 };
 
 /// Directories of sources that the house's rules are about.
-pub(crate) const CRATES: [&str; 5] = ["consensus", "client-sdk", "node", "examples", "tests"];
+pub(crate) const CRATES: [&str; 6] = [
+    "consensus",
+    "client-sdk",
+    "node",
+    "examples",
+    "tests",
+    "tests/simulator",
+];
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
