@@ -270,7 +270,7 @@ pub enum Reason {
     /// The login service took the login back.
     #[error("the login service cancelled the login")]
     Cancelled,
-    /// This account's evidence of conflicting blocks stops it here.
+    /// The sender holds evidence of conflicting blocks, and admits nothing until a `freeze`.
     #[error("conflicting blocks are on record for this account")]
     Conflict,
     /// The account was never born: its genesis is dead.

@@ -13,6 +13,7 @@
 mod base;
 mod broker;
 mod checkpoint;
+mod conflict;
 mod device;
 mod pace;
 mod package;

@@ -103,9 +103,9 @@ fn denials_leave_room_for_a_freeze() {
         let mut claims = genesis.claims().clone();
         claims.kind = Kind::Login;
         claims.genesis = None;
-        claims.height = 100 + number;
-        claims.prev = Hash([1; 32]);
-        claims.body = Some(Hash([2; 32]));
+        claims.height = 1;
+        claims.prev = genesis.hash();
+        claims.body = Some(Hash([number; 32]));
         let account_key = standing()[0].founding.account_key;
         let proposal = warifu_consensus::block::Block::new(claims, &account_key);
         let proposal = proposal.expect("a block");

@@ -32,6 +32,7 @@ use crate::{
 use super::{
     base::Base,
     checkpoint::{Challenge, Checkpoint, NOT_OWN, Own, behind_sealed},
+    conflict::{self, Conflict},
     pace::Pace,
     package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
     turn::Turn,
@@ -117,6 +118,8 @@ pub struct Broker {
     /// The block that the device is locked on and this broker never was (rule 5).
     pub(super) foreign: Option<Block>,
     pub(super) device_restored: bool,
+    /// The proposal that ended with a wrong number and whose `refuse` is not signed yet.
+    pub(super) refusing: Option<Block>,
     pub(super) up: [bool; 3],
     pub(super) compared: bool,
     pub(super) retry_at: Option<Time>,
@@ -167,8 +170,12 @@ impl Broker {
                 begin: None,
                 number: None,
                 matched: true,
-                told: false,
-                round: Round::Preparing,
+                told: broker.state.given_up,
+                round: if broker.state.given_up {
+                    Round::Failed
+                } else {
+                    Round::Preparing
+                },
                 tries: 0,
             });
         }
@@ -190,6 +197,7 @@ impl Broker {
             queued: None,
             foreign: None,
             device_restored: false,
+            refusing: None,
             up: [false; 3],
             compared: false,
             retry_at: None,
@@ -221,6 +229,7 @@ impl Broker {
             && self.queued.is_none()
             && self.foreign.is_none()
             && !self.device_restored
+            && self.refusing.is_none()
             && self.has_no_duty()
     }
 
@@ -228,7 +237,11 @@ impl Broker {
     /// request.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.work.is_none() && self.queued.is_none() && self.foreign.is_none() && self.has_no_duty()
+        self.work.is_none()
+            && self.queued.is_none()
+            && self.foreign.is_none()
+            && self.refusing.is_none()
+            && self.has_no_duty()
     }
 
     /// Whether heads were compared with the trust operator in this session (rule 8): before that
@@ -236,6 +249,12 @@ impl Broker {
     #[must_use]
     pub fn has_compared(&self) -> bool {
         self.compared
+    }
+
+    /// A freeze was asked for, here or by the device, that no sealed block answers yet (rule 10).
+    #[must_use]
+    pub fn is_freeze_pending(&self) -> bool {
+        self.wants_freeze()
     }
 
     /// No durable duty: no lock, no restrict signature, no freeze wanted, not restored.
@@ -287,7 +306,6 @@ impl Broker {
         self.compared
             && self.is_up(Role::TrustOperator)
             && self.state.restrict.is_none()
-            && !self.state.conflict
             && matches!(self.state.base, Base::Standing(_))
     }
 
@@ -389,9 +407,6 @@ impl Broker {
         turn: &mut Turn<'_, E>,
     ) -> Result<(), Refusal> {
         let name = agree.name();
-        if self.state.conflict {
-            return Err(Refusal::Conflict);
-        }
         match (from, agree) {
             (Role::TrustOperator, Agree::Committed { hash, commitment }) => {
                 self.committed(hash, commitment, turn).map_err(unfit(name))

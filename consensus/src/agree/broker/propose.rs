@@ -35,7 +35,7 @@ impl Broker {
     fn may_begin(&mut self, begin: &Begin, now: Time) -> Result<(), Refusal> {
         let s = &self.state;
         let status = match &s.base {
-            _ if s.conflict => return Err(Refusal::Conflict),
+            _ if s.conflict.is_some() => return Err(Refusal::Conflict),
             Base::Dead(_) => return Err(Refusal::Dead),
             Base::Founding(_) => return Err(Refusal::NoGenesis),
             Base::Standing(a) => a.status(),
@@ -252,7 +252,7 @@ impl Broker {
             Reason::WrongNumber,
             turn,
         );
-        self.sign_about(Kind::Refuse, &block, None, turn);
+        self.refusing = Some(block);
         Ok(())
     }
 
@@ -268,7 +268,7 @@ impl Broker {
         if self.state.restrict.is_some() || self.state.restored.is_some() || !self.compared {
             return Err("this broker signs no admit now".into());
         }
-        if self.state.words.denies(&hash).is_some() || self.wants_freeze() {
+        if self.is_unwanted(hash) {
             return Err("the device's own word stands against this block".into());
         }
         let Some(work) = self.work.as_mut().filter(|w| w.block.hash() == hash) else {
@@ -406,6 +406,11 @@ impl Broker {
         reason: Reason,
         turn: &mut Turn<'_, E>,
     ) {
+        let is_open = self.work.as_ref().is_some_and(|w| w.block.hash() == hash);
+        if is_open && reason == Reason::Conflict {
+            // Rule 9: it admits nothing until a freeze is sealed, which is this broker's to propose.
+            self.want_freeze(turn);
+        }
         if let Some(work) = self.work.as_mut().filter(|w| w.block.hash() == hash) {
             // Rule 9: the trust operator's word alone blames nobody; what this broker forwarded is
             // here to be checked.
@@ -424,11 +429,11 @@ impl Broker {
                 work.round = Round::Failed;
                 self.retry_at = None;
                 if !std::mem::replace(&mut work.told, true) {
+                    let login = work.login;
+                    // Rule 6: durable before the caller hears it, so that no restart takes it back.
+                    self.store(Record::GivenUp { hash }, turn);
                     let outcome = Outcome::Refused { by, reason };
-                    turn.tell(Event::Ended {
-                        login: work.login,
-                        outcome,
-                    });
+                    turn.tell(Event::Ended { login, outcome });
                 }
                 return;
             }

@@ -174,6 +174,12 @@ impl Device {
             return Ok(());
         };
         let hash = block.hash();
+        // Rule 10: from a freeze on it assents to nothing, nor says again that it did: the first time
+        // may have been lost on the way.
+        if let Err(reason) = self.own_eyes(&block, turn.now) {
+            turn.send(Role::Broker, Agree::Refused { hash, reason });
+            return Ok(());
+        }
         let tries = match self.answered.as_ref().filter(|a| a.hash == hash) {
             Some(a) if a.commitments == commitments => {
                 let assent = a.assent.clone();
@@ -183,12 +189,8 @@ impl Device {
             Some(a) => a.tries,
             None => 0,
         };
-        let refused = if tries >= MAX_TRIES {
-            Some(Reason::Tries { limit: MAX_TRIES })
-        } else {
-            self.own_eyes(&block, turn.now).err()
-        };
-        if let Some(reason) = refused {
+        if tries >= MAX_TRIES {
+            let reason = Reason::Tries { limit: MAX_TRIES };
             turn.send(Role::Broker, Agree::Refused { hash, reason });
             return Ok(());
         }

@@ -29,7 +29,8 @@ use crate::{
 use super::{
     base::Base,
     broker::{MAX_TRIES, after_grace},
-    checkpoint::{Checkpoint, NOT_OWN, Own, behind_sealed},
+    checkpoint::{Checkpoint, NOT_OWN, Own, Wish, behind_sealed},
+    conflict::{self, Conflict},
     package::{Signing, package_hash, package_of, verify_commitment},
     turn::Turn,
     types::{Event, Fault, HeldWord, Input, Output, Prompt, Record, Refusal},
@@ -44,7 +45,9 @@ struct Ledgered {
     lock: Option<Block>,
     words: Words,
     restored_at: Option<Time>,
-    conflict: bool,
+    wish: Wish,
+    /// Conflicting blocks that no freeze answered yet (rule 9).
+    conflict: Option<Conflict>,
 }
 
 impl Ledgered {
@@ -54,27 +57,38 @@ impl Ledgered {
             lock: None,
             words: Words::default(),
             restored_at: None,
-            conflict: false,
+            wish: Wish::None,
+            conflict: None,
         }
     }
 
     fn of_checkpoint(checkpoint: Checkpoint) -> Result<Self, String> {
-        let Own::Device { restored_at } = checkpoint.own else {
+        let Own::Device {
+            restored_at,
+            wish,
+            conflict,
+        } = checkpoint.own
+        else {
             return Err(NOT_OWN.into());
         };
         Ok(Self {
             words: checkpoint.words,
             restored_at,
+            wish,
+            conflict,
             ..Self::new(Base::Standing(Box::new(checkpoint.account)))
         })
     }
 
     /// The record behind a sealed block that was just applied.
     fn behind_sealed(&self) -> Option<Record> {
-        let owes = !self.words.is_empty() || self.restored_at.is_some();
+        let owes =
+            !self.words.is_empty() || self.restored_at.is_some() || self.wish == Wish::Overtaken;
         behind_sealed(&self.base, owes, &self.words, || {
             Some(Own::Device {
                 restored_at: self.restored_at,
+                wish: self.wish,
+                conflict: self.conflict,
             })
         })
     }
@@ -91,14 +105,23 @@ impl Ledgered {
                     self.restored_at = None;
                 }
                 self.base.adopt(sealed)?;
+                let wished = self.words.freeze().is_some();
                 self.words.sealed(sealed);
+                let answered = wished && self.words.freeze().is_none();
+                self.wish = self.wish_after(sealed, answered);
+                self.conflict = self.conflict.and_then(|conflict| conflict.after(sealed));
                 // Rule 5: any valid block at that height releases the lock.
                 self.lock = None;
             }
             Record::DeviceLock(block) => self.lock = Some(block.clone()),
-            Record::Word(held) => self.words.add((**held).clone()),
+            Record::Word(held) => {
+                self.words.add((**held).clone());
+                if held.word.verb != Verb::Deny {
+                    self.wish = Wish::None;
+                }
+            }
             Record::DeviceRestored { at } => self.restored_at = Some(*at),
-            Record::Conflict(_) => self.conflict = true,
+            Record::Conflict(_) => self.conflict = Conflict::with(&self.base, record),
             Record::Body { .. } | Record::Checkpoint(_) | Record::Settled => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
@@ -108,6 +131,20 @@ impl Ledgered {
             _ => return Err("record of another party's journal".into()),
         }
         Ok(())
+    }
+
+    /// What becomes of the last wish to freeze with this block; `answered`: its word fell just now.
+    fn wish_after(&self, sealed: &Sealed, answered: bool) -> Wish {
+        let hash = sealed.block.hash();
+        let held = self.lock.as_ref().is_some_and(|l| l.hash() == hash);
+        match (sealed.block.claims().kind, self.wish) {
+            (Kind::Freeze, Wish::Overtaken) => Wish::Answered,
+            (Kind::Freeze, _) if answered => Wish::Answered,
+            (Kind::Unfreeze, _) if held => Wish::None,
+            (Kind::Unfreeze, Wish::Answered) => Wish::Overtaken,
+            (Kind::Revoke, _) => Wish::None,
+            (_, wish) => wish,
+        }
     }
 }
 
@@ -309,9 +346,6 @@ impl Device {
             message: name.into(),
             reason,
         };
-        if self.state.conflict {
-            return Err(Refusal::Conflict);
-        }
         match (from, agree) {
             (
                 Role::Broker,
@@ -394,6 +428,9 @@ impl Device {
         check_times(now, c.iat, c.exp).map_err(|e| Reason::Clock(e.to_string()))?;
         if self.state.restored_at.is_some() {
             return Err(Reason::Restored);
+        }
+        if self.state.conflict.is_some() {
+            return Err(Reason::Conflict);
         }
         if self.state.words.denies(&block.hash()).is_some() {
             return Err(Reason::Denied);

@@ -27,6 +27,7 @@ use crate::{
 use super::{
     base::Base,
     checkpoint::{Checkpoint, NOT_OWN, Own, behind_sealed},
+    conflict::{self, Conflict},
     pace::Pace,
     package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
     turn::Turn,
@@ -61,12 +62,13 @@ struct Ledgered {
     base: Base,
     words: Words,
     acked: Option<Head>,
-    /// When the account was frozen, for the unfreeze delay: the later of the block's `iat`, which
-    /// is the broker's word, and the moment it was sealed here.
+    /// When the last `freeze` was sealed here, for the unfreeze delay. The block's `iat` is the
+    /// broker's word and no part of it.
     frozen_at: Option<u64>,
     /// The block at the head, in full: a repeat is answered with it.
     last: Option<Sealed>,
-    conflict: bool,
+    /// Conflicting blocks, or heads, that no freeze answered yet (rule 9).
+    conflict: Option<Conflict>,
 }
 
 impl Ledgered {
@@ -77,7 +79,7 @@ impl Ledgered {
             acked: None,
             frozen_at: None,
             last: None,
-            conflict: false,
+            conflict: None,
         }
     }
 
@@ -86,6 +88,7 @@ impl Ledgered {
             acked,
             frozen_at,
             last,
+            conflict,
         } = checkpoint.own
         else {
             return Err(NOT_OWN.into());
@@ -95,6 +98,7 @@ impl Ledgered {
             acked,
             frozen_at,
             last: Some(*last),
+            conflict,
             ..Self::new(Base::Standing(Box::new(checkpoint.account)))
         })
     }
@@ -106,6 +110,7 @@ impl Ledgered {
                 acked: self.acked,
                 frozen_at: self.frozen_at,
                 last: Box::new(self.last.clone()?),
+                conflict: self.conflict,
             })
         })
     }
@@ -115,20 +120,18 @@ impl Ledgered {
             Record::Sealed(sealed) => {
                 self.base.adopt(sealed)?;
                 self.words.sealed(sealed);
-                let c = sealed.block.claims();
-                match c.kind {
-                    Kind::Freeze => self.frozen_at = self.frozen_at.max(Some(c.iat)),
-                    Kind::Unfreeze => self.frozen_at = None,
-                    _ => {}
+                self.conflict = self.conflict.and_then(|conflict| conflict.after(sealed));
+                if sealed.block.claims().kind == Kind::Unfreeze {
+                    self.frozen_at = None;
                 }
                 self.last = Some((**sealed).clone());
             }
             Record::Word(held) => self.words.add((**held).clone()),
-            Record::FrozenAt { at } => {
-                self.frozen_at = self.frozen_at.max(Some(at.seconds()));
-            }
+            Record::FrozenAt { at } => self.frozen_at = Some(at.seconds()),
             Record::Acked(head) => self.acked = Some(*head),
-            Record::Conflict(_) => self.conflict = true,
+            Record::Conflict(_) | Record::HeadConflict { .. } => {
+                self.conflict = Conflict::with(&self.base, record);
+            }
             Record::Checkpoint(_) | Record::Settled => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
@@ -349,9 +352,6 @@ impl TrustOperator {
             message: name.into(),
             reason,
         };
-        if self.state.conflict {
-            return Err(Refusal::Conflict);
-        }
         match (from, agree) {
             (Role::Broker, Agree::Prepare { block }) => {
                 self.prepare(&block, turn);

@@ -14,6 +14,9 @@ impl TrustOperator {
         }
         self.state.base.check(block).map_err(Reason::Rule)?;
         check_times(now, c.iat, c.exp).map_err(|e| Reason::Clock(e.to_string()))?;
+        if self.state.conflict.is_some() {
+            return Err(Reason::Conflict);
+        }
         if self.state.words.denies(&block.hash()).is_some() {
             return Err(Reason::Denied);
         }
