@@ -163,7 +163,7 @@ fn trust_operator_in_conflict_admits_nothing_until_a_freeze_and_survives_a_resta
     log_in(&mut world, Kind::Login);
     log_in(&mut world, Kind::Login);
     world.run_for(3);
-    world.invariants.hostile = Some(Role::Broker);
+    world.invariants.hostile = Some(Role::TrustOperator);
     // A rival of an older block; it was taken for known and ignored.
     let old = block_at(&world, 1).block;
     let pair = rival(&old, Kind::Expire, old.claims().iat, None);
@@ -171,8 +171,6 @@ fn trust_operator_in_conflict_admits_nothing_until_a_freeze_and_survives_a_resta
     assert_eq!(conflicts(&world, Role::TrustOperator), 1);
     // The own block of that height is not at hand in full: what is not proven blames nobody.
     assert!(blamed(&world, Role::TrustOperator).is_empty());
-    // From here on its callers are told the truth.
-    world.invariants.hostile = Some(Role::TrustOperator);
     world.stop(1, 1_000);
     world.run_for(20);
     let login = world.begin(0, Kind::Login, 90);

@@ -442,10 +442,9 @@ fn refusal_is_told_whatever_output_the_broker_stops_after() {
                 world.feed(0, Role::Broker, Input::Freeze);
             }
             let case = format!("{not_me:?}, stopped after {done} of {count}");
-            assert!(
-                !matches!(end(&mut world, login), Outcome::Admitted(_)),
-                "{case}"
-            );
+            let is_admitted = matches!(end(&mut world, login), Outcome::Admitted(_));
+            // Before anybody asks again it may be: nobody was told of a freeze.
+            assert!(wish || !is_admitted, "{case}");
             world.run_for(30);
             let last = kinds(&world, Role::Broker);
             let expected = if not_me == Some(false) {
