@@ -369,13 +369,17 @@ impl Device {
                 Ok(())
             }
             (_, Agree::Blocks { sealed }) => {
-                let several = sealed.len() > 1;
+                let (several, before) = (sealed.len() > 1, self.state.base.next_height());
                 for block in sealed {
+                    if self.state.base.rival_of(&block.block).is_some() {
+                        // What follows stands on it, and would only be asked for again and again.
+                        return self.conflict(block, turn).map_err(unfit);
+                    }
                     self.adopt(block, from, turn).map_err(unfit)?;
                 }
-                if several {
-                    // A frame holds only so many: ask on until nothing comes.
-                    let height = self.state.base.next_height();
+                let height = self.state.base.next_height();
+                if several && height > before {
+                    // A frame holds only so many: ask on until nothing new comes.
                     turn.send(from, Agree::BlocksFrom { height });
                 }
                 Ok(())

@@ -69,9 +69,6 @@ impl Device {
         let c = sealed.block.claims();
         let (hash, height, kind) = (sealed.block.hash(), c.height, c.kind);
         let next = self.state.base.next_height();
-        if self.state.base.rival_of(&sealed.block).is_some() {
-            return self.conflict(sealed, turn);
-        }
         if height < next {
             return Ok(());
         }
@@ -103,7 +100,7 @@ impl Device {
 
     /// Rule 9: sealed blocks that can't stand in one chain are kept, this device assents to nothing,
     /// and asks both operators to freeze.
-    fn conflict<E: Entropy>(
+    pub(super) fn conflict<E: Entropy>(
         &mut self,
         sealed: Sealed,
         turn: &mut Turn<'_, E>,
