@@ -70,7 +70,7 @@ fn a_cut_last_record_and_a_missing_index_are_only_noted() {
     let mut file = fs::File::options().append(true).open(path).unwrap();
     file.write_all(&[1, 2, 3]).unwrap();
     let findings = house.offline("b");
-    findings.has("journal", "note", "3 bytes of an incomplete last record");
+    findings.has("journal", "note", "3 bytes of an unfinished last write");
     fs::remove_dir_all(house.path("b/data/index")).unwrap();
     house.offline("b").has("index", "note", "there is none");
 }
@@ -107,9 +107,10 @@ fn a_journal_of_a_later_release_or_another_role_is_refused() {
     let path = house.path("b/data/journal/00000001.seg");
     let good = fs::read(&path).unwrap();
     let mut bytes = good.clone();
-    let length = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
+    let length = u32::from_le_bytes(bytes[..4].try_into().unwrap());
+    let length = (length & (u32::MAX >> 1)) as usize;
     // Length 4, check 8, chain hash 32, then the header's payload: magic 14, version 4.
-    bytes[44 + 14] = 2;
+    bytes[44 + 14] = 3;
     let mut hasher = blake3::Hasher::new_derive_key("warifu 2026 journal record v1");
     hasher.update(&[0; 32]);
     hasher.update(&bytes[44..44 + length]);
@@ -117,7 +118,7 @@ fn a_journal_of_a_later_release_or_another_role_is_refused() {
     fs::write(&path, bytes).unwrap();
     house
         .offline("b")
-        .fails("journal", "format version 2, newest supported 1", 3);
+        .fails("journal", "format version 3, newest supported 2", 3);
     fs::write(&path, good).unwrap();
     fs::rename(house.path("b/data"), house.path("t/data")).unwrap();
     house

@@ -1,0 +1,60 @@
+//! A journal that lost its last records, cut exactly between two: the file alone can't tell.
+
+use std::fs;
+
+use warifu_client_sdk::store::JournalReader;
+use warifu_consensus::agree::Refusal;
+
+use super::http::restart;
+use super::*;
+
+/// Cuts the record that moved a head last, and what follows it.
+fn cut_last_block(data: &Path) -> u64 {
+    let records = JournalReader::open(data).unwrap().map(Result::unwrap);
+    let last = records.filter(|record| record.head.is_some()).last().unwrap();
+    let path = data.join(format!("journal/{:08}.seg", last.segment));
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(last.offset).unwrap();
+    let mut reader = JournalReader::open(data).unwrap();
+    let left = reader.by_ref().map(Result::unwrap).count();
+    assert_eq!(reader.torn_bytes(), 0, "the cut can be seen");
+    left as u64
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_cut_between_two_records_is_noticed_by_heads_and_filled_by_the_other_operator() {
+    let net = net().await;
+    let device = net.device("device").await;
+    let (account, _) = net.enrol(&device).await;
+    let began = net.begin(account, Kind::Login).await.unwrap();
+    device.approve(asked(&device).await, began.number).await.unwrap();
+    let Outcome::Admitted(admitted) = net.outcome(&began).await else {
+        panic!("not admitted")
+    };
+
+    let data = net.dir.path().join("broker");
+    let mut left = 0;
+    let net = restart(net, |data| left = cut_last_block(data)).await;
+    assert!(left > 0);
+    // Rule 8: the trust operator proves a head that this broker doesn't know. It is a restored copy, says
+    // so, and signs no login before it has waited; the block that was acknowledged is there again.
+    let refused = timeout(PATIENCE, async {
+        loop {
+            match net.begin(account, Kind::Login).await {
+                Err(DeskError::Refused(Refusal::Pending { first })) => break first,
+                other => assert!(other.is_err(), "{other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert_eq!(refused.await.expect("it notices"), "restored");
+    let page = net.broker.history(account, None, 10).await.unwrap();
+    let heights = page.iter().map(|entry| entry.sealed.block.claims().height);
+    assert_eq!(heights.max(), Some(1));
+    assert!(page.iter().any(|entry| entry.sealed.block == admitted.block));
+    device.stop().await;
+    net.broker.stop().await;
+    net.trust_operator.stop().await;
+    let walked = JournalReader::open(&data).unwrap().map(Result::unwrap);
+    assert!(walked.count() as u64 > left);
+}
