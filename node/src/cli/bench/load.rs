@@ -82,17 +82,7 @@ impl Load {
         pins: Vec<Pin>,
         in_flight: usize,
     ) -> Load {
-        let account = |(device, pin)| Account {
-            device,
-            pin,
-            begins: VecDeque::new(),
-        };
-        let shared = Arc::new(Shared {
-            services,
-            customers,
-            idle: Mutex::new(pins.into_iter().enumerate().map(account).collect()),
-            ends: Mutex::default(),
-        });
+        let shared = Shared::new(services, customers, pins);
         let stop = tokio::sync::watch::Sender::new(false);
         let mut workers = JoinSet::new();
         for _ in 0..in_flight {
@@ -104,6 +94,40 @@ impl Load {
             stop,
             workers,
         }
+    }
+
+    /// Begins a login every `pace`, however long the others take.
+    pub(super) fn paced(
+        services: Services,
+        customers: Arc<Customers>,
+        pins: Vec<Pin>,
+        pace: Duration,
+    ) -> Load {
+        let shared = Shared::new(services, customers, pins);
+        let stop = tokio::sync::watch::Sender::new(false);
+        let mut workers = JoinSet::new();
+        let (own, stopped) = (Arc::clone(&shared), stop.subscribe());
+        workers.spawn(async move {
+            let mut due = tokio::time::interval(pace);
+            let mut open = JoinSet::new();
+            while !*stopped.borrow() {
+                due.tick().await;
+                let shared = Arc::clone(&own);
+                open.spawn(async move { shared.another().await });
+                while open.try_join_next().is_some() {}
+            }
+            open.join_all().await;
+        });
+        Load {
+            shared,
+            stop,
+            workers,
+        }
+    }
+
+    /// What ended since this was asked last.
+    pub(super) fn take_ends(&self) -> Ends {
+        std::mem::take(&mut *lock(&self.shared.ends))
     }
 
     /// Logins admitted so far.
@@ -132,6 +156,20 @@ impl Load {
 }
 
 impl Shared {
+    fn new(services: Services, customers: Arc<Customers>, pins: Vec<Pin>) -> Arc<Shared> {
+        let account = |(device, pin)| Account {
+            device,
+            pin,
+            begins: VecDeque::new(),
+        };
+        Arc::new(Shared {
+            services,
+            customers,
+            idle: Mutex::new(pins.into_iter().enumerate().map(account).collect()),
+            ends: Mutex::default(),
+        })
+    }
+
     /// One login from begin to end; false if no account may begin one now.
     async fn another(&self) -> bool {
         let Some(mut account) = self.take() else {
