@@ -14,6 +14,7 @@ mod base;
 mod broker;
 mod checkpoint;
 mod device;
+mod limits;
 mod pace;
 mod package;
 mod trust_operator;

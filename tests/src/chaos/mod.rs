@@ -138,20 +138,16 @@ pub async fn run(options: &Options, mut progress: impl FnMut(&str)) -> Result<Fi
     let begun = Instant::now();
     let raged = rage(options, &mut storm, &customers, &pins, &mut progress).await;
     let lasted = begun.elapsed();
-    let healed = Instant::now();
     let mut wrong = Vec::new();
-    let all_well = match raged.and_then(|()| storm.heal()) {
-        Ok(()) => true,
-        Err(trouble) => {
-            wrong.push(trouble.to_string());
-            false
+    let mut healed_in = Duration::ZERO;
+    match raged {
+        Ok(healed) => {
+            progress("healed; every account logs in again");
+            wrong.extend(live(&customers, &pins).await);
+            healed_in = healed.elapsed();
         }
-    };
-    if all_well {
-        progress("healed; every account logs in again");
-        wrong.extend(live(&customers, &pins).await);
+        Err(trouble) => wrong.push(trouble.to_string()),
     }
-    let healed_in = healed.elapsed();
     let (mut net, links, counts, story) = storm.over_with();
     progress("stopping and auditing");
     if !tokio::task::block_in_place(|| net.stop_all()) {
@@ -235,14 +231,14 @@ fn socket(list: &str) -> Result<SocketAddr, Trouble> {
     }
 }
 
-/// Customers log in while faults come; afterwards they wait for what they have open.
+/// Customers log in while faults come; afterwards they wait for what they have open. When all was healed.
 async fn rage(
     options: &Options,
     storm: &mut Storm,
     customers: &Arc<Customers>,
     pins: &[Pin],
     progress: &mut impl FnMut(&str),
-) -> Result<(), Trouble> {
+) -> Result<Instant, Trouble> {
     let (stop, stopped) = watch::channel(false);
     let mut logging_in = JoinSet::new();
     for (number, pin) in pins.iter().enumerate() {
@@ -275,11 +271,13 @@ async fn rage(
         .await;
     stop.send_replace(true);
     raged?;
+    let healed = Instant::now();
     storm.heal()?;
     let last = async { while logging_in.join_next().await.is_some() {} };
     tokio::time::timeout(LAST_ENDS, last)
         .await
-        .map_err(|_| format!("a customer heard no end of a login in {LAST_ENDS:?}").into())
+        .map_err(|_| format!("a customer heard no end of a login in {LAST_ENDS:?}"))?;
+    Ok(healed)
 }
 
 /// Every account logs in once more; the sentences about those that don't.

@@ -218,7 +218,7 @@ impl Storm {
     ) -> Result<(), Trouble> {
         let end = Instant::now() + lasts;
         loop {
-            let calm = Duration::from_millis(self.chance.between(50, 700));
+            let calm = Duration::from_millis(self.chance.between(100, 1_400));
             let next = Instant::now() + calm;
             self.end_those_due(next.min(end)).await?;
             if Instant::now() >= end {
