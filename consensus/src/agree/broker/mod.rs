@@ -22,11 +22,11 @@ use crate::{
     encoding::Hash,
     party::Role,
     random::Entropy,
-    share::{self, KeyShare, Nonces},
+    share::{self, Commitment, KeyShare, Nonces, Package},
     signature::IdentityKey,
     time::{GRACE_S, MAX_LIFETIME_S, Time},
     vote::{Verb, Vote, Word},
-    wire::{Agree, Reason, SaltBytes, SignedCommitment, SignedShare},
+    wire::{Agree, OperatorCommitments, Reason, SaltBytes, SignedCommitment, SignedShare},
 };
 
 use super::{
@@ -37,7 +37,7 @@ use super::{
         RETRY_MAX_MS,
     },
     pace::Pace,
-    package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
+    package::{Signing, package_hash, verify_commitment, verify_share, verify_vote},
     turn::Turn,
     types::{
         Begin, BrokerLock, Event, Fault, HeldWord, Input, LoginId, Outcome, Output, Record,
@@ -64,7 +64,7 @@ pub(super) enum Round {
 #[derive(Debug)]
 pub(super) struct Proposed {
     pub(super) nonces: Nonces,
-    pub(super) own: SignedCommitment,
+    pub(super) own: Commitment,
     pub(super) theirs: SignedCommitment,
 }
 
@@ -417,7 +417,7 @@ impl Broker {
                     vote,
                 },
             ) => self
-                .assent(hash, &commitment, &share, vote, turn)
+                .assent(hash, commitment, &share, vote, turn)
                 .map_err(unfit(name)),
             (Role::Device, Agree::Locked { block }) => {
                 self.device_locked(block).map_err(unfit(name))
@@ -458,11 +458,10 @@ impl Broker {
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         let (parties, sub) = (*self.state.base.parties(), self.state.base.sub());
-        let key = self.key.clone();
         let Some(work) = self.work.as_mut().filter(|w| w.block.hash() == hash) else {
             return Err(format!("block {hash} is not the one proposed"));
         };
-        verify_commitment(&parties, Role::TrustOperator, sub, hash, &theirs)?;
+        verify_commitment(&parties, sub, hash, &theirs)?;
         match &work.round {
             Round::Proposed(p) if p.theirs == theirs => {
                 self.repeat_propose(turn);
@@ -483,14 +482,7 @@ impl Broker {
             return Err("this broker holds no share of the account".into());
         };
         work.tries = work.tries.saturating_add(1);
-        let (nonces, commitment) = share::commit(share, hash.0, turn.entropy);
-        let own = Signing {
-            key: &key,
-            role: Role::Broker,
-            sub,
-            block: hash,
-        }
-        .commitment(commitment);
+        let (nonces, own) = share::commit(share, hash.0, turn.entropy);
         work.round = Round::Proposed(Box::new(Proposed {
             nonces,
             own,
@@ -513,7 +505,10 @@ impl Broker {
                 block: work.block.clone(),
                 body: work.body.clone(),
                 salt: work.salt.clone(),
-                commitments: [p.own.clone(), p.theirs.clone()],
+                commitments: OperatorCommitments {
+                    broker: p.own,
+                    trust_operator: p.theirs.clone(),
+                },
             };
             turn.send(Role::Device, propose);
         }

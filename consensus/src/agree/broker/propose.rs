@@ -259,7 +259,7 @@ impl Broker {
     pub(super) fn assent<E: Entropy>(
         &mut self,
         hash: Hash,
-        commitment: &SignedCommitment,
+        commitment: Commitment,
         share: &SignedShare,
         assent: Vote,
         turn: &mut Turn<'_, E>,
@@ -284,12 +284,13 @@ impl Broker {
             return Err("no package is open for this block".into());
         };
         verify_vote(&parties, Role::Device, Verb::Assent, sub, hash, &assent)?;
-        verify_commitment(&parties, Role::Device, sub, hash, commitment)?;
-        let signed = [commitment.clone(), p.own.clone(), p.theirs.clone()];
-        let package = package_of(&signed);
+        let trust_operator = p.theirs.commitment;
+        let package = Package::new([commitment, p.own, trust_operator]);
+        // The device's vote on its share is its vote on the package, its own commitment included.
         let package_hash = package_hash(&package);
         verify_share(&parties, Role::Device, sub, hash, package_hash, share)?;
 
+        let own = p.own;
         let Round::Proposed(p) = std::mem::replace(&mut work.round, Round::Failed) else {
             return Err("no package is open for this block".into());
         };
@@ -310,7 +311,8 @@ impl Broker {
         };
         let endorse = Agree::Endorse {
             block: work.block.clone(),
-            package: signed,
+            commitments: [commitment, own],
+            own: (&trust_operator).into(),
             shares: [share.clone(), signing.share(package_hash, own_share)],
             assent,
             endorse: signing.vote(Verb::Endorse),
@@ -509,16 +511,20 @@ fn share_is_at_fault(share: Option<&KeyShare>, work: &Work, reason: &Reason) -> 
     };
     let Agree::Endorse {
         block,
-        package,
+        commitments: [device_commitment, own_commitment],
+        own: theirs,
         shares: [device, own],
         ..
     } = &**message
     else {
         return false;
     };
+    let Ok(theirs) = Commitment::decode(&theirs.0) else {
+        return false;
+    };
     let checked = share::aggregate(
         key_share.public_keys(),
-        &package_of(package),
+        &Package::new([*device_commitment, *own_commitment, theirs]),
         block.input().as_bytes(),
         &[device.share, own.share, own.share],
     );

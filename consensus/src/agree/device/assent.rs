@@ -8,7 +8,7 @@ impl Device {
         block: Block,
         body: Option<SealedBody>,
         salt: Option<SaltBytes>,
-        commitments: [SignedCommitment; 2],
+        commitments: OperatorCommitments,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         let (hash, height) = (block.hash(), block.claims().height);
@@ -18,12 +18,7 @@ impl Device {
             return Ok(());
         }
         let (parties, sub) = (*self.state.base.parties(), self.state.base.sub());
-        for (role, signed) in [Role::Broker, Role::TrustOperator]
-            .into_iter()
-            .zip(&commitments)
-        {
-            verify_commitment(&parties, role, sub, hash, signed)?;
-        }
+        verify_commitment(&parties, sub, hash, &commitments.trust_operator)?;
         if let Some(lock) = &self.state.lock {
             if lock.hash() == hash {
                 return self.assent_again(commitments, turn);
@@ -167,7 +162,7 @@ impl Device {
     /// prompt, before `exp` only, at most three times (rule 7).
     pub(super) fn assent_again<E: Entropy>(
         &mut self,
-        commitments: [SignedCommitment; 2],
+        commitments: OperatorCommitments,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         let Some(block) = self.state.lock.clone() else {
@@ -198,7 +193,7 @@ impl Device {
     pub(super) fn assent<E: Entropy>(
         &mut self,
         block: &Block,
-        commitments: [SignedCommitment; 2],
+        commitments: OperatorCommitments,
         tries: u8,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
@@ -214,14 +209,14 @@ impl Device {
             block: hash,
         };
         let (nonces, commitment) = share::commit(share, hash.0, turn.entropy);
-        let own = signing.commitment(commitment);
-        let [broker, trust_operator] = commitments.clone();
-        let package = package_of(&[own.clone(), broker, trust_operator]);
+        let operators = [commitments.broker, commitments.trust_operator.commitment];
+        let [broker, trust_operator] = operators;
+        let package = Package::new([commitment, broker, trust_operator]);
         let signature = share::sign(share, nonces, block.input().as_bytes(), &hash.0, &package)
             .map_err(|e| e.to_string())?;
         let assent = Agree::Assent {
             hash,
-            commitment: own,
+            commitment,
             share: signing.share(package_hash(&package), signature),
             vote: signing.vote(Verb::Assent),
         };

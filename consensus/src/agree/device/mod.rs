@@ -19,11 +19,11 @@ use crate::{
     encoding::Hash,
     party::Role,
     random::Entropy,
-    share::{self, KeyShare},
+    share::{self, KeyShare, Package},
     signature::IdentityKey,
     time::{Time, check_times},
     vote::{Verb, Vote, Word},
-    wire::{Agree, Reason, SaltBytes, SignedCommitment},
+    wire::{Agree, OperatorCommitments, Reason, SaltBytes},
 };
 
 use super::{
@@ -31,7 +31,7 @@ use super::{
     broker::after_grace,
     checkpoint::{Checkpoint, NOT_OWN, Own, behind_sealed},
     limits::{MAX_TRIES, REPEAT_MS},
-    package::{Signing, package_hash, package_of, verify_commitment},
+    package::{Signing, package_hash, verify_commitment},
     turn::Turn,
     types::{Event, Fault, HeldWord, Input, Output, Prompt, Record, Refusal},
     words::Words,
@@ -114,14 +114,14 @@ struct Open {
     block: Block,
     body: Option<SealedBody>,
     salt: Option<SaltBytes>,
-    commitments: [SignedCommitment; 2],
+    commitments: OperatorCommitments,
     number: Option<u8>,
 }
 
 /// The package last answered, and how often this block was (rule 7).
 struct Answered {
     hash: Hash,
-    commitments: [SignedCommitment; 2],
+    commitments: OperatorCommitments,
     assent: Agree,
     tries: u8,
 }

@@ -17,7 +17,9 @@ use crate::{
     encoding::Hash,
     party::Role,
     random::Entropy,
-    share::{self, AggregateError, CompleteError, KeyShare, Nonces},
+    share::{
+        self, AggregateError, Commitment, CommitmentBytes, CompleteError, KeyShare, Nonces, Package,
+    },
     signature::{IdentityKey, SignatureBytes, verify_strict},
     time::{Time, check_times},
     vote::{Verb, Vote, Word},
@@ -29,7 +31,7 @@ use super::{
     checkpoint::{Checkpoint, NOT_OWN, Own, behind_sealed},
     limits::{PREPARE_LIMIT, PREPARE_WINDOW_S, WORD_REPEAT_MS},
     pace::Pace,
-    package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
+    package::{Signing, package_hash, verify_share, verify_vote},
     turn::Turn,
     types::{Event, Fault, HeldWord, Input, Output, Record, Refusal},
     words::Words,
@@ -151,7 +153,8 @@ pub struct TrustOperator {
 /// An endorsement as it came from the broker.
 struct Endorsement<'a> {
     block: &'a Block,
-    package: &'a [SignedCommitment; 3],
+    commitments: &'a [Commitment; 2],
+    own: CommitmentBytes,
     shares: &'a [SignedShare; 2],
     assent: Vote,
     endorse: Vote,
@@ -355,7 +358,8 @@ impl TrustOperator {
                 Role::Broker,
                 Agree::Endorse {
                     block,
-                    package,
+                    commitments,
+                    own,
                     shares,
                     assent,
                     endorse,
@@ -363,7 +367,8 @@ impl TrustOperator {
             ) => {
                 let e = Endorsement {
                     block: &block,
-                    package: &package,
+                    commitments: &commitments,
+                    own,
                     shares: &shares,
                     assent,
                     endorse,

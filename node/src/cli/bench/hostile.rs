@@ -15,7 +15,7 @@ use super::{
     enrol::{Services, enrol_all},
     files,
     load::{Ends, Load},
-    logins::{percentile, real},
+    measured::{percentile, real},
     pipe::{Said, Told},
     play, progress,
     stage::{Node, Stage, StageArgs},
@@ -122,7 +122,8 @@ async fn act(stage: &mut Stage, args: &Args) -> Result<Hostile, Failure> {
         .start_hostile(args.accounts, args.pinned, args.connections)
         .await?;
     let pace = Duration::from_secs(1) / u32::try_from(args.per_second).unwrap_or(1);
-    let load = Load::paced(services, Arc::clone(&customers), pins, pace);
+    let mut load = Load::new(services, Arc::clone(&customers), pins);
+    load.go_paced(pace);
     let mut measured = Hostile::of(args);
     let bar = progress("turns", 2 * args.turns);
     for _ in 0..args.turns {
@@ -136,7 +137,8 @@ async fn act(stage: &mut Stage, args: &Args) -> Result<Hostile, Failure> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    measured.note(load.stop().await?);
+    load.rest().await;
+    measured.note(load.ends()?);
     for (reason, times) in customers.failures() {
         for _ in 0..times {
             count(&mut measured.error_kinds, format!("device: {reason}"));

@@ -12,7 +12,7 @@ use super::{
     customers::Customers,
     enrol::{Services, enrol_all},
     files,
-    logins::real,
+    measured::real,
     play, progress,
     stage::{Node, Stage, StageArgs},
     usage::rss_kib,

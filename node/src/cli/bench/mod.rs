@@ -16,6 +16,7 @@ mod idle;
 mod load;
 mod logins;
 mod marker;
+mod measured;
 mod pipe;
 mod process;
 mod scrape;

@@ -237,7 +237,7 @@ impl Stage {
             callers.push(Caller {
                 name: format!("bench-{number}"),
                 aud: AUD.to_owned(),
-                scopes: Scope::ALL.to_vec(),
+                scopes: vec![Scope::Login, Scope::Enrol],
                 hash: token_hash(&token),
             });
             let token = Token::new(&token);

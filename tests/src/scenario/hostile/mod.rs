@@ -63,7 +63,7 @@ impl Tools<'_> {
         Vote::sign(self.key, &statement)
     }
 
-    /// A commitment with its vote.
+    /// The trust operator's commitment with its vote.
     pub(super) fn sign_commitment(&self, block: Hash, commitment: Commitment) -> SignedCommitment {
         let hash = derive(Context::Commitment, &[&block.0, commitment.as_bytes()]);
         SignedCommitment {
@@ -87,14 +87,9 @@ impl Tools<'_> {
         }
     }
 
-    /// Fresh nonces and their signed commitment.
-    pub(super) fn commit(
-        &self,
-        block: Hash,
-        chance: &mut Chance,
-    ) -> Option<(Nonces, SignedCommitment)> {
-        let (nonces, commitment) = share::commit(self.share.as_ref()?, block.0, chance);
-        Some((nonces, self.sign_commitment(block, commitment)))
+    /// Fresh nonces and their commitment.
+    pub(super) fn commit(&self, block: Hash, chance: &mut Chance) -> Option<(Nonces, Commitment)> {
+        Some(share::commit(self.share.as_ref()?, block.0, chance))
     }
 }
 
