@@ -7,6 +7,7 @@
     reason = "a test that meets what it did not expect stops loudly"
 )]
 
+pub mod chaos;
 pub mod load;
 pub mod processes;
 pub mod scenario;

@@ -284,6 +284,7 @@ async fn keeper(dir: &Path, role: Role, founded: &[Founded], disk: &Disk) -> Kee
     let vault = VaultOptions {
         sync_delay: disk.sync_delay,
         before_sync: disk.before_sync.clone(),
+        ..VaultOptions::default()
     };
     open(options, vault)
 }

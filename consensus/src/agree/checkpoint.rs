@@ -18,10 +18,9 @@ use crate::{
     time::Time,
 };
 
-use super::{base::Base, conflict::Conflict, types::Record, words::Words};
-
-/// Blocks from one checkpoint to the next: what a start has to fold at most.
-pub(super) const CHECKPOINT_EVERY: u64 = 32;
+use super::{
+    base::Base, conflict::Conflict, limits::CHECKPOINT_EVERY, types::Record, words::Words,
+};
 
 /// The fold of a party's records up to a sealed block; no lock stands then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

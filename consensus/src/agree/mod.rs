@@ -15,6 +15,7 @@ mod broker;
 mod checkpoint;
 mod conflict;
 mod device;
+mod limits;
 mod pace;
 mod package;
 mod trust_operator;

@@ -9,14 +9,11 @@ use crate::{
     vote::{Verb, Word},
 };
 
-use super::{base::Base, types::HeldWord};
+use super::{base::Base, limits::MAX_WORDS, types::HeldWord};
 
 /// The words that still stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Words(Vec<HeldWord>);
-
-/// A device repeats; nobody needs more denials, or more wishes to freeze, standing at once.
-const MAX_WORDS: usize = 16;
 
 impl Words {
     /// The block that a word rests on, if the chain knows it and this account does not have it at

@@ -11,7 +11,10 @@ use super::*;
 /// Cuts the record that moved a head last, and what follows it.
 fn cut_last_block(data: &Path) -> u64 {
     let records = JournalReader::open(data).unwrap().map(Result::unwrap);
-    let last = records.filter(|record| record.head.is_some()).last().unwrap();
+    let last = records
+        .filter(|record| record.head.is_some())
+        .last()
+        .unwrap();
     let path = data.join(format!("journal/{:08}.seg", last.segment));
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
     file.set_len(last.offset).unwrap();
@@ -27,7 +30,10 @@ async fn a_journal_cut_between_two_records_is_noticed_by_heads_and_filled_by_the
     let device = net.device("device").await;
     let (account, _) = net.enrol(&device).await;
     let began = net.begin(account, Kind::Login).await.unwrap();
-    device.approve(asked(&device).await, began.number).await.unwrap();
+    device
+        .approve(asked(&device).await, began.number)
+        .await
+        .unwrap();
     let Outcome::Admitted(admitted) = net.outcome(&began).await else {
         panic!("not admitted")
     };
@@ -51,7 +57,10 @@ async fn a_journal_cut_between_two_records_is_noticed_by_heads_and_filled_by_the
     let page = net.broker.history(account, None, 10).await.unwrap();
     let heights = page.iter().map(|entry| entry.sealed.block.claims().height);
     assert_eq!(heights.max(), Some(1));
-    assert!(page.iter().any(|entry| entry.sealed.block == admitted.block));
+    assert!(
+        page.iter()
+            .any(|entry| entry.sealed.block == admitted.block)
+    );
     device.stop().await;
     net.broker.stop().await;
     net.trust_operator.stop().await;

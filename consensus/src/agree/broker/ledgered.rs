@@ -2,11 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::super::limits::REMEMBERED_CHALLENGES;
 use super::*;
 use crate::chain::Status;
-
-/// Challenges of earlier admits that `begin` refuses to take again.
-const REMEMBERED_CHALLENGES: usize = 256;
 
 /// What the broker's records fold to.
 #[derive(Debug, Clone)]

@@ -33,6 +33,10 @@ use super::{
     base::Base,
     checkpoint::{Challenge, Checkpoint, NOT_OWN, Own, behind_sealed},
     conflict::{self, Conflict},
+    limits::{
+        ASKED_LIMIT, ASKED_WINDOW_S, MAX_TRIES, PACE_LIMIT, PACE_WINDOW_S, RETRY_FIRST_MS,
+        RETRY_MAX_MS,
+    },
     pace::Pace,
     package::{Signing, package_hash, verify_commitment, verify_share, verify_vote},
     turn::Turn,
@@ -43,21 +47,6 @@ use super::{
     words::Words,
 };
 use ledgered::Ledgered;
-
-/// Unsuccessful proposals per account in [`PACE_WINDOW_S`] before `begin` is refused (rule 10).
-pub(super) const PACE_LIMIT: u32 = 20;
-/// The window of [`PACE_LIMIT`] in seconds.
-pub(super) const PACE_WINDOW_S: u64 = 600;
-/// Restrict blocks that a device alone may cause per account in [`ASKED_WINDOW_S`]: every one is
-/// kept for ever by both operators, so a device must not fill their disks.
-pub(super) const ASKED_LIMIT: u32 = 30;
-/// The window of [`ASKED_LIMIT`] in seconds.
-pub(super) const ASKED_WINDOW_S: u64 = 600;
-/// Fresh nonces for one block, at most (rule 7).
-pub(super) const MAX_TRIES: u8 = 3;
-
-const RETRY_FIRST_MS: u64 = 1_000;
-const RETRY_MAX_MS: u64 = 16_000;
 
 /// One attempt at a signature: a FROST package lives in RAM and is used once (rule 7).
 #[derive(Debug)]

@@ -28,17 +28,15 @@ use crate::{
 
 use super::{
     base::Base,
-    broker::{MAX_TRIES, after_grace},
+    broker::after_grace,
     checkpoint::{Checkpoint, NOT_OWN, Own, Wish, behind_sealed},
     conflict::{self, Conflict},
+    limits::{MAX_TRIES, REPEAT_MS},
     package::{Signing, package_hash, verify_commitment},
     turn::Turn,
     types::{Event, Fault, HeldWord, Input, Output, Prompt, Record, Refusal},
     words::Words,
 };
-
-/// How often an unanswered word, or a stale lock, is told again, in milliseconds.
-const REPEAT_MS: u64 = 5_000;
 
 struct Ledgered {
     base: Base,

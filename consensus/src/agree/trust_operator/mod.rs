@@ -30,19 +30,13 @@ use super::{
     base::Base,
     checkpoint::{Checkpoint, NOT_OWN, Own, behind_sealed},
     conflict::{self, Conflict},
+    limits::{PREPARE_LIMIT, PREPARE_WINDOW_S, WORD_REPEAT_MS},
     pace::Pace,
     package::{Signing, package_hash, verify_share, verify_vote},
     turn::Turn,
     types::{Event, Fault, HeldWord, Input, Output, Record, Refusal},
     words::Words,
 };
-
-/// Proposals per account in [`PREPARE_WINDOW_S`] before the trust operator refuses (rule 2).
-pub(super) const PREPARE_LIMIT: u32 = 120;
-/// The window of [`PREPARE_LIMIT`] in seconds.
-pub(super) const PREPARE_WINDOW_S: u64 = 60;
-/// How often an unanswered device word is repeated to the broker, in milliseconds.
-const WORD_REPEAT_MS: u64 = 5_000;
 
 /// The trust operator's own policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -104,6 +104,28 @@ impl Load {
         }
     }
 
+    /// Begins a login every `pace`, however long the others take.
+    pub(super) fn go_paced(&mut self, pace: Duration) {
+        self.going.send_replace(true);
+        let (own, going) = (Arc::clone(&self.shared), self.going.subscribe());
+        self.workers.spawn(async move {
+            let mut due = tokio::time::interval(pace);
+            let mut open = JoinSet::new();
+            while *going.borrow() {
+                due.tick().await;
+                let shared = Arc::clone(&own);
+                open.spawn(async move { shared.another().await });
+                while open.try_join_next().is_some() {}
+            }
+            open.join_all().await;
+        });
+    }
+
+    /// What ended since this was asked last.
+    pub(super) fn take_ends(&self) -> Ends {
+        std::mem::take(&mut *lock(&self.shared.ends))
+    }
+
     /// Logins admitted so far.
     pub(super) fn admitted(&self) -> usize {
         lock(&self.shared.ends).admitted.len()

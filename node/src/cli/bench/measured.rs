@@ -183,7 +183,7 @@ impl Measured {
 }
 
 /// The smallest value that is not exceeded by `percent` of the sorted values (nearest rank).
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
+pub(super) fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()
 }
