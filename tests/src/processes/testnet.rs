@@ -76,7 +76,7 @@ fn io(what: &str) -> impl Fn(std::io::Error) -> Failed + '_ {
 
 impl Testnet {
     /// The relying party of the testnet's login service.
-    pub const AUD: &'static str = "https://trade.example";
+    pub const AUD: &'static str = "https://bank.example";
     /// The ledger's origin.
     pub const ISS: &'static str = "https://ledger.example";
 

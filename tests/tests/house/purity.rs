@@ -166,7 +166,12 @@ fn consensus_has_one_file_of_contexts() {
 #[test]
 fn no_context_stands_for_two_things() {
     let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    // An auditor spells them by itself, from docs/protocol.md: it shares no code with what it audits.
+    let is_auditor = |path: &str| path.ends_with("/audit.rs") || path.contains("/audit/");
     for source in all_sources() {
+        if is_auditor(&source.path) {
+            continue;
+        }
         for (number, code) in source.code() {
             if let Some(text) = context(code) {
                 let places = seen.entry(text.to_owned()).or_default();
