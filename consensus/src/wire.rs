@@ -15,7 +15,7 @@ use crate::{
     encoding::Hash,
     enrol::EnrolMessage,
     party::Sub,
-    share::{Commitment, SignatureShare},
+    share::{Commitment, CommitmentBytes, SignatureShare},
     vote::{Vote, Word},
 };
 
@@ -188,13 +188,24 @@ impl Message {
     }
 }
 
-/// A FROST commitment, signed by its owner (vote 7), so that nobody can be blamed for another's.
+/// The trust operator's FROST commitment, signed by it (vote 7): it reaches the device through the
+/// broker, and no share of the trust operator's follows it. The other two sign theirs with their
+/// shares: vote 8 covers the whole package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedCommitment {
     /// Hiding and binding commitments, 64 bytes.
     pub commitment: Commitment,
     /// Vote 7 of the owner over `derive_key(block hash ‖ commitment)`.
     pub vote: Vote,
+}
+
+/// What the device needs from the two operators before it signs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorCommitments {
+    /// The broker's, as it comes on the broker's own line.
+    pub broker: Commitment,
+    /// The trust operator's, as the broker passes it on.
+    pub trust_operator: SignedCommitment,
 }
 
 /// A FROST signature share, signed by its owner (vote 8) against one package.
@@ -270,7 +281,7 @@ pub enum Reason {
     /// The login service took the login back.
     #[error("the login service cancelled the login")]
     Cancelled,
-    /// This account's evidence of conflicting blocks stops it here.
+    /// The sender holds evidence of conflicting blocks, and admits nothing until a `freeze`.
     #[error("conflicting blocks are on record for this account")]
     Conflict,
     /// The account was never born: its genesis is dead.
@@ -301,8 +312,8 @@ pub enum Agree {
         body: Option<SealedBody>,
         /// The body's salt.
         salt: Option<SaltBytes>,
-        /// The broker's and the trust operator's commitments.
-        commitments: [SignedCommitment; 2],
+        /// The two commitments that the device's completes.
+        commitments: OperatorCommitments,
     },
     /// Device → broker: the number that the customer typed.
     Number {
@@ -321,7 +332,7 @@ pub enum Agree {
         /// The proposal's hash.
         hash: Hash,
         /// The device's commitment.
-        commitment: SignedCommitment,
+        commitment: Commitment,
         /// The device's share against the package of all three commitments.
         share: SignedShare,
         /// Vote 1 over the block's hash.
@@ -336,8 +347,10 @@ pub enum Agree {
     Endorse {
         /// The block.
         block: Block,
-        /// All three commitments, in role order.
-        package: [SignedCommitment; 3],
+        /// The device's and the broker's commitments.
+        commitments: [Commitment; 2],
+        /// The trust operator's own commitment, for it to compare.
+        own: CommitmentBytes,
         /// The device's and the broker's shares.
         shares: [SignedShare; 2],
         /// Vote 1 of the device over the block's hash.

@@ -11,6 +11,7 @@
 mod bodies;
 mod canonical;
 mod chains;
+mod enrolments;
 mod frames;
 mod mutations;
 mod signed_bytes;

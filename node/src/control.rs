@@ -258,7 +258,7 @@ pub enum ControlError {
         path: PathBuf,
     },
     /// No device answers.
-    #[error("no running device answers at {}: {source}", .path.display())]
+    #[error("no running device answers at {}: {source}; start it with `warifu run`", .path.display())]
     NotRunning {
         /// The socket.
         path: PathBuf,

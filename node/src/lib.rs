@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod export;
+pub mod memory;
 pub mod observe;
 mod outgoing;
 pub mod output;

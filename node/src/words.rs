@@ -97,6 +97,11 @@ pub(crate) const MALFORMED_TICKET: Both = (
 
 pub(crate) const ENROLLING: Both = ("登録を始めました。", "The enrolment has begun.");
 
+pub(crate) const PASTE_TICKET: Both = (
+    "登録用のコード（warifu:enrol?…）を貼り付けて、Enter を押してください。",
+    "Paste the ticket (warifu:enrol?…), then press Enter.",
+);
+
 pub(crate) const NOT_ENROLLED: Both = (
     "登録できませんでした。何も残っていません。",
     "The enrolment failed, nothing was left behind.",

@@ -7,5 +7,6 @@
     reason = "a test that meets what it did not expect stops loudly"
 )]
 
+pub mod chaos;
 pub mod load;
 pub mod processes;

@@ -106,8 +106,6 @@ impl Written {
 pub struct Counted {
     /// Logins admitted.
     pub logins: u64,
-    /// How long they took.
-    pub elapsed: Duration,
     /// At the broker.
     pub broker: Written,
     /// At the trust operator.
@@ -286,6 +284,7 @@ async fn keeper(dir: &Path, role: Role, founded: &[Founded], disk: &Disk) -> Kee
     let vault = VaultOptions {
         sync_delay: disk.sync_delay,
         before_sync: disk.before_sync.clone(),
+        ..VaultOptions::default()
     };
     open(options, vault)
 }
@@ -383,7 +382,6 @@ impl Trio {
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         let before = self.written().await;
-        let begun = Instant::now();
         let target = self.begun + logins;
         for sub in self.subs.clone() {
             if self.begun < target {
@@ -399,13 +397,11 @@ impl Trio {
                 self.begin(sub);
             }
         }
-        let elapsed = begun.elapsed();
         // Acknowledgements that are under way count too, and what was put off for a second.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         let after = self.written().await;
         Counted {
             logins,
-            elapsed,
             broker: difference(before.0, after.0),
             trust_operator: difference(before.1, after.1),
         }

@@ -136,6 +136,14 @@ impl Watch for DeviceWatch {
                 tracing::warn!(account = %sub, height = about.height,
                     trace = about.trace().map(display), %fault, "fault");
             }
+            Event::Conflict {
+                height,
+                held,
+                found,
+            } => {
+                tracing::error!(account = %sub, height, %held, %found,
+                    "blocks that can't stand in one chain are on record: this device asks for a freeze");
+            }
             Event::Rejected { from, refusal } => {
                 tracing::info!(account = %sub, height = about.height,
                     trace = about.trace().map(display), %from, %refusal, "rejected");

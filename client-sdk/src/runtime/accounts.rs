@@ -288,7 +288,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
                 sub,
                 shared: Arc::clone(&self.shared),
                 inbox,
-                look_up_from: None,
+                look_up_from: [None; 3],
                 steps: Steps::default(),
                 at_work: false,
             };

@@ -18,7 +18,8 @@ use crate::store::{Space, Store};
 /// How long a machine with nothing to do stays in RAM.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// How long after a look-up of an old block another one is refused, in milliseconds.
+/// How long after a look-up of an old block for one party another one for it is refused, in
+/// milliseconds.
 const LOOK_UP_MS: u64 = 10_000;
 
 /// What is done with a machine between two inputs; its outputs are performed.
@@ -41,8 +42,9 @@ pub(super) struct Actor<M: Machine, S: Store> {
     pub(super) sub: Sub,
     pub(super) shared: Arc<Shared<M, S>>,
     pub(super) inbox: mpsc::Receiver<Command<M>>,
-    /// When an old block may be looked up again.
-    pub(super) look_up_from: Option<Time>,
+    /// When an old block may be looked up again, for the party in each role by itself: no operator
+    /// that asks without end keeps the device's word from being looked up.
+    pub(super) look_up_from: [Option<Time>; 3],
     pub(super) steps: Steps,
     /// It is counted among the accounts that are at something.
     pub(super) at_work: bool,
@@ -142,16 +144,15 @@ impl<M: Machine, S: Store> Actor<M, S> {
         Ok(machine)
     }
 
-    /// Looks up the block that a word rests on, if it is not at hand. A device can't keep this
-    /// party reading its chain: whoever repeats a word hears in time.
+    /// Looks up the block that a word rests on, if it is not at hand. Nobody can keep this party
+    /// reading its chain: whoever repeats a word hears in time.
     fn locate(&mut self, machine: &mut M, input: &Input, now: Time) -> Result<(), KeeperError> {
         let Some(hash) = machine.base().unlocated(input) else {
             return Ok(());
         };
-        if self.look_up_from.is_some_and(|from| now < from) {
+        if !is_due(&mut self.look_up_from, input, now) {
             return Ok(());
         }
-        self.look_up_from = Some(Time(now.0.saturating_add(LOOK_UP_MS)));
         let account = machine.base().account();
         let floor = account.map_or(0, warifu_consensus::chain::Account::last_unfreeze);
         if let Some(height) = self.shared.keeper.height_of(&self.sub, &hash, floor)? {
@@ -260,5 +261,49 @@ impl<M: Machine, S: Store> Actor<M, S> {
             Ok(frame) => self.shared.lines.send(&self.sub, to, frame),
             Err(error) => tracing::error!(account = %self.sub, message = name, %error, "not sent"),
         }
+    }
+}
+
+/// Whether a block may be looked up for whoever sent this; if so, not again for a while.
+fn is_due(look_up_from: &mut [Option<Time>; 3], input: &Input, now: Time) -> bool {
+    let Input::Message { from, .. } = input else {
+        return false;
+    };
+    let place = usize::from(from.number()).saturating_sub(1);
+    let Some(slot) = look_up_from.get_mut(place) else {
+        return false;
+    };
+    if slot.is_some_and(|from| now < from) {
+        return false;
+    }
+    *slot = Some(Time(now.0.saturating_add(LOOK_UP_MS)));
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(from: Role) -> Input {
+        let agree = Agree::BlocksFrom { height: 0 };
+        Input::Message { from, agree }
+    }
+
+    #[test]
+    fn broker_that_asks_without_end_leaves_the_device_its_look_up() {
+        // A cheating broker repeated an old word of the device's every few seconds: there was one
+        // look-up per account, so the freeze that the device said itself was never looked up.
+        let mut look_up_from = [None; 3];
+        let broker = asks(Role::Broker);
+        assert!(is_due(&mut look_up_from, &broker, Time(1_000)));
+        assert!(!is_due(&mut look_up_from, &broker, Time(2_000)));
+        assert!(is_due(&mut look_up_from, &asks(Role::Device), Time(2_000)));
+        assert!(is_due(&mut look_up_from, &broker, Time(11_000)));
+        assert!(!is_due(
+            &mut look_up_from,
+            &asks(Role::Device),
+            Time(11_000)
+        ));
+        assert!(!is_due(&mut look_up_from, &Input::Tick, Time(20_000)));
     }
 }

@@ -181,6 +181,16 @@ pub enum StoreError {
         /// The newest version this release reads.
         supported: u32,
     },
+    /// A release before the first published one wrote this file.
+    #[error("{} has format version {found}, oldest supported {supported}", .file.display())]
+    PastVersion {
+        /// The file.
+        file: PathBuf,
+        /// Its format version.
+        found: u32,
+        /// The oldest version this release reads.
+        supported: u32,
+    },
     /// The vault was sealed under another master key. Nothing was changed.
     #[error("vault {} was sealed under another master key", .dir.display())]
     WrongMasterKey {

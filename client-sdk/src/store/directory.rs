@@ -3,13 +3,16 @@
 //! Never removes a directory, and waits for a lock no longer than a look at it takes.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::StoreError;
+use super::{
+    StoreError,
+    disk::{Disk, DiskFile},
+};
 
 /// The file in a journal's and a vault's directory that a writer locks; it holds the writer's pid.
 const LOCK_FILE: &str = "lock";
@@ -22,23 +25,18 @@ const LOOK: Duration = Duration::from_millis(10);
 /// process ends.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    _file: File,
+    _file: DiskFile,
 }
 
 impl DirectoryLock {
     /// Creates the directory if needed (its name made durable in its parent) and takes its lock.
-    pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
-        create_durably(dir)?;
+    pub(crate) fn take(disk: &Disk, dir: &Path) -> Result<Self, StoreError> {
+        create_durably(disk, dir)?;
         let path = dir.join(LOCK_FILE);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))?;
+        let mut file = disk.open_or_create(&path)?;
         let mut looks = LOOKS;
         loop {
-            match file.try_lock() {
+            match file.file().try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if looks > 0 => {
                     looks -= 1;
@@ -55,16 +53,16 @@ impl DirectoryLock {
                 }
             }
         }
-        tell_holder(&file);
+        tell_holder(&mut file);
         Ok(Self { _file: file })
     }
 }
 
 /// Writes down who holds the lock. On a full disk nobody learns it; the lock holds all the same.
-fn tell_holder(mut file: &File) {
+fn tell_holder(file: &mut DiskFile) {
     let told = file
-        .set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
+        .set_length(0)
+        .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
     if let Err(error) = told {
         tracing::debug!(%error, "lock file does not name its holder");
     }
@@ -102,7 +100,10 @@ pub fn occupant(dir: &Path) -> Result<Option<Occupant>, StoreError> {
     }
 }
 
-fn create_durably(dir: &Path) -> Result<(), StoreError> {
+/// Makes what is missing of a directory, each name durable before the next is made. A process killed
+/// in between has left one name that may not be durable, the last that is there: that one is made
+/// durable here.
+fn create_durably(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut current = dir.to_path_buf();
     while !current.as_os_str().is_empty() && !current.exists() {
@@ -112,25 +113,27 @@ fn create_durably(dir: &Path) -> Result<(), StoreError> {
         };
         current = parent.to_path_buf();
     }
+    match disk.sync_directory(parent_of(&current)) {
+        // Whoever may not look into a directory has not made a name there either.
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {}
+        synced => synced?,
+    }
     for path in missing.iter().rev() {
-        match fs::create_dir(path) {
+        match disk.create_directory(path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(StoreError::io("create", path)(error)),
         }
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        sync_directory(parent.unwrap_or(Path::new(".")))?;
+        disk.sync_directory(parent_of(path))?;
     }
     Ok(())
 }
 
-/// Makes the names in a directory durable.
-pub(crate) fn sync_directory(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(StoreError::io("sync", dir))
+fn parent_of(path: &Path) -> &Path {
+    let parent = path.parent();
+    parent
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Bytes that an unprivileged writer may still use on the file system of `dir`.

@@ -20,7 +20,7 @@ use std::{
 };
 
 use super::{
-    Batch, Counters, Coverage, Extent, Index, IndexedRecord, JournalOptions, Space, Store,
+    Batch, Counters, Coverage, Disk, Extent, Index, IndexedRecord, JournalOptions, Space, Store,
     StoreError, StreamId,
     directory::DirectoryLock,
     encoding::{self, Bytes, EncodingError},
@@ -92,13 +92,14 @@ impl<I: Index> JournalStore<I> {
         observer: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, StoreError> {
         let journal = dir.join("journal");
-        let lock = DirectoryLock::take(&journal)?;
+        let lock = DirectoryLock::take(&options.disk, &journal)?;
         let index = Arc::new(open_index()?);
         let identity = Identity {
             magic: JOURNAL_MAGIC,
             ledger: options.ledger.clone(),
         };
-        let tail = catch_up(&journal, &identity, index.as_ref(), observer)?;
+        let disk = &options.disk;
+        let tail = catch_up(disk, &journal, &identity, index.as_ref(), observer)?;
         let recent = Arc::new(Recent::default());
         let at_work = AtWork::default();
         let stopped = Arc::new(AtomicBool::new(false));
@@ -114,6 +115,7 @@ impl<I: Index> JournalStore<I> {
         let writer = Writer::spawn(
             tail,
             WriterOptions {
+                disk: options.disk.clone(),
                 dir: journal.clone(),
                 identity,
                 segment_bytes: options.segment_bytes,
@@ -300,6 +302,7 @@ pub(crate) fn too_large(error: EncodingError) -> StoreError {
 
 /// Brings the index to the journal's end.
 fn catch_up<I: Index>(
+    disk: &Disk,
     dir: &Path,
     identity: &Identity,
     index: &I,
@@ -313,12 +316,12 @@ fn catch_up<I: Index>(
             None
         }
     };
-    if let Recovery::Ready(tail) = replay(dir, identity, index, covered, observer)? {
+    if let Recovery::Ready(tail) = replay(disk, dir, identity, index, covered, observer)? {
         return Ok(tail);
     }
     tracing::warn!("index does not belong to the journal and will be rebuilt");
     index.reset()?;
-    match replay(dir, identity, index, None, observer)? {
+    match replay(disk, dir, identity, index, None, observer)? {
         Recovery::Ready(tail) => Ok(tail),
         Recovery::UnknownCoverage => Err(StoreError::Index {
             reason: "journal could not be replayed from its start".to_owned(),
@@ -327,6 +330,7 @@ fn catch_up<I: Index>(
 }
 
 fn replay<I: Index>(
+    disk: &Disk,
     dir: &Path,
     identity: &Identity,
     index: &I,
@@ -336,10 +340,11 @@ fn replay<I: Index>(
     let mut records = Vec::new();
     let mut reached = None;
     let recovery = recover(
+        disk,
         dir,
         identity,
         covered,
-        &mut std::iter::empty(),
+        &[],
         &mut |scanner, scanned| {
             let body = decode_body(scanner, &scanned)?;
             records.push(IndexedRecord {

@@ -4,10 +4,12 @@
 //! index over it can be deleted and rebuilt. The vault is a second journal that can forget.
 //!
 //! This module never looks inside an entry: what a block or a lock means is decided above it. It
-//! never repairs what it cannot explain: anything but an incomplete last record stops the node.
+//! never repairs what it cannot explain: anything but what a crash leaves of the last write stops the
+//! node.
 
 mod contract;
 mod directory;
+mod disk;
 mod encoding;
 mod index;
 mod journal;
@@ -20,6 +22,7 @@ mod vault;
 
 pub use contract::{Batch, Extent, HeadMove, LedgerId, Space, Store, StoreError, StreamId};
 pub use directory::{Occupant, occupant};
+pub use disk::{Disk, DiskChange, DiskFault, DiskWatch};
 pub use encoding::EncodingError;
 pub use index::{Coverage, Index, IndexedRecord, MemoryIndex, Position};
 pub use journal::{

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
-use super::{LedgerId, directory};
+use super::{Disk, LedgerId, directory};
 
 /// Tells the free bytes of the file system that holds a directory.
 pub type FreeSpaceProbe = Arc<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>;
@@ -27,6 +27,8 @@ pub struct JournalOptions {
     pub sync_delay: Duration,
     /// Runs before each sync (default none): a simulator fails syncs with it.
     pub before_sync: Option<BeforeSync>,
+    /// The file system (default: the real one, unwatched).
+    pub disk: Disk,
 }
 
 impl JournalOptions {
@@ -45,6 +47,7 @@ impl JournalOptions {
             free_space: Arc::new(directory::free_bytes),
             sync_delay: Duration::ZERO,
             before_sync: None,
+            disk: Disk::default(),
         }
     }
 }

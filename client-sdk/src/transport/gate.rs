@@ -1,6 +1,6 @@
 //! Who may connect: the behaviour that libp2p asks at each step of a connection's life.
 //!
-//! Decides before the handshake by address (pending connections in all and per address), and as
+//! Decides before the handshake by address (pending connections, and how often they begin), and as
 //! soon as the PeerId is proven by admission, by the number of connections in all, of one peer, and
 //! of strangers. What it lets in it keeps count of until libp2p reports it closed. Outbound
 //! connections are pinned by whoever dials and pass. It never decides which line is a session.
@@ -22,7 +22,8 @@ use tokio::time::Instant;
 
 use super::handler::{Begin, LineEvent, LineHandler};
 use super::identity;
-use super::limits::{Limits, MAX_PER_PEER};
+use super::limits::{Limits, MAX_COUNTED_ADDRESSES, MAX_PER_PEER};
+use super::pace::Bucket;
 use super::session::decides;
 
 /// Whether an identity may hold a line to this node.
@@ -41,6 +42,13 @@ pub trait Admission: Send + Sync {
     /// Judges a 32-byte Ed25519 identity key that the peer has proven to hold. Called on the
     /// network's own task: it must not block.
     fn admit(&self, peer: &[u8; 32]) -> Admit;
+
+    /// Whether frames of this peer, when it dialled in, are read at [`Limits::frames`] only: true for the many,
+    /// of which some may be hostile; false for the few that carry everybody's work. Called as `admit` is.
+    fn is_paced(&self, peer: &[u8; 32]) -> bool {
+        let _ = peer;
+        false
+    }
 }
 
 /// Why a connection was refused. The peer only sees it closed.
@@ -50,6 +58,10 @@ enum Refused {
     Pending,
     #[error("too many unfinished handshakes from one address")]
     PendingAtAddress,
+    #[error("handshakes begin too often")]
+    Pace,
+    #[error("handshakes from one address begin too often")]
+    PaceOfAddress,
     #[error("too many connections")]
     Established,
     #[error("too many connections of one peer")]
@@ -86,6 +98,9 @@ pub(super) struct Gate {
     admission: Arc<dyn Admission>,
     limits: Arc<Limits>,
     pending: HashMap<ConnectionId, Option<Origin>>,
+    accepts: Bucket,
+    /// Of addresses that came lately.
+    accepts_of: HashMap<Option<Origin>, Bucket>,
     established: HashMap<ConnectionId, Established>,
     per_peer: HashMap<[u8; 32], usize>,
     guests: Vec<ConnectionId>,
@@ -110,6 +125,8 @@ impl Gate {
             admission,
             limits,
             pending: HashMap::new(),
+            accepts: Bucket::new(Instant::now()),
+            accepts_of: HashMap::new(),
             established: HashMap::new(),
             per_peer: HashMap::new(),
             guests: Vec::new(),
@@ -124,6 +141,29 @@ impl Gate {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Whether another handshake with this address may begin now, by how often handshakes did; counts it.
+    fn accept(&mut self, origin: Option<Origin>, now: Instant) -> Result<(), Refused> {
+        let pace = match origin {
+            Some(ip) if ip.is_loopback() => self.limits.accepts_loopback,
+            _ => self.limits.accepts_per_address,
+        };
+        let is_known = self.accepts_of.contains_key(&origin);
+        if !is_known && self.accepts_of.len() >= MAX_COUNTED_ADDRESSES {
+            self.accepts_of.retain(|_, bucket| !bucket.is_full(now));
+        }
+        let is_counted = is_known || self.accepts_of.len() < MAX_COUNTED_ADDRESSES;
+        // Whoever finds no place shares one with all who find none.
+        let of = if is_counted { origin } else { None };
+        let bucket = self.accepts_of.entry(of).or_insert(Bucket::new(now));
+        if !bucket.take(pace, now) {
+            return Err(Refused::PaceOfAddress);
+        }
+        if !self.accepts.take(self.limits.accepts, now) {
+            return Err(Refused::Pace);
+        }
+        Ok(())
     }
 
     /// Tells a connection that it is the session.
@@ -249,7 +289,8 @@ impl Gate {
 
     fn enter(&mut self, connection: ConnectionId, line: Established) -> LineHandler {
         let decides = decides(&self.own, &line.peer);
-        let handler = LineHandler::new(self.limits.clone(), line.outbound, decides);
+        let is_paced = !line.outbound && self.admission.is_paced(&line.peer);
+        let handler = LineHandler::new(self.limits.clone(), line.outbound, decides, is_paced);
         *self.per_peer.entry(line.peer).or_default() += 1;
         if line.guest.is_some() {
             self.guests.push(connection);
@@ -312,6 +353,7 @@ impl NetworkBehaviour for Gate {
         {
             return Err(Refused::PendingAtAddress.into());
         }
+        self.accept(origin, Instant::now())?;
         self.pending.insert(connection, origin);
         Ok(())
     }
@@ -395,6 +437,7 @@ impl NetworkBehaviour for Gate {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pace::Pace;
     use super::*;
 
     struct All(Admit);
@@ -454,6 +497,37 @@ mod tests {
         assert!(comes(7, "/ip6/::ffff:192.0.2.1"));
         assert!(comes(8, "/ip4/192.0.2.1"));
         assert!(!comes(9, "/ip6/::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn one_address_cannot_take_all_accepts_and_resting_ones_are_forgotten() {
+        let limits = Limits {
+            accepts: Pace {
+                per_s: 1,
+                burst: 2 * u32::try_from(MAX_COUNTED_ADDRESSES).unwrap(),
+            },
+            accepts_per_address: Pace { per_s: 1, burst: 2 },
+            ..Limits::default()
+        };
+        let mut gate = gate(Admit::Known, limits);
+        let begun = Instant::now();
+        let own = at("/ip4/192.0.2.1");
+        assert_eq!(gate.accept(own, begun), Ok(()));
+        assert_eq!(gate.accept(own, begun), Ok(()));
+        assert_eq!(gate.accept(own, begun), Err(Refused::PaceOfAddress));
+        let other = |number: usize| {
+            let [_, _, high, low] = u32::try_from(number).unwrap().to_be_bytes();
+            at(&format!("/ip4/10.0.{high}.{low}"))
+        };
+        for number in 0..MAX_COUNTED_ADDRESSES + 50 {
+            // The last ones share one place, which is used up soon.
+            let _ = gate.accept(other(number), begun);
+        }
+        assert!(gate.accepts_of.len() <= MAX_COUNTED_ADDRESSES + 1);
+        let later = begun + std::time::Duration::from_secs(10);
+        assert_eq!(gate.accept(own, later), Ok(()));
+        assert_eq!(gate.accept(at("/ip4/198.51.100.1"), later), Ok(()));
+        assert!(gate.accepts_of.len() < 10, "those at rest are forgotten");
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub(super) struct LineHandler {
     limits: Arc<Limits>,
     dialer: bool,
     decides: bool,
+    is_paced: bool,
     requested: bool,
     phase: Phase,
     /// Ends the time to become a session.
@@ -78,12 +79,13 @@ pub(super) struct LineHandler {
 }
 
 impl LineHandler {
-    pub(super) fn new(limits: Arc<Limits>, dialer: bool, decides: bool) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, dialer: bool, decides: bool, is_paced: bool) -> Self {
         let patience = Some(Box::pin(tokio::time::sleep(limits.handshake)));
         Self {
             limits,
             dialer,
             decides,
+            is_paced,
             requested: false,
             phase: Phase::Opening,
             patience,
@@ -97,7 +99,8 @@ impl LineHandler {
             self.end(Misbehaviour::ExtraStream.into());
             return;
         }
-        let line = Line::new(stream, tokio::time::Instant::now(), &self.limits);
+        let pace = self.is_paced.then_some(self.limits.frames);
+        let line = Line::new(stream, tokio::time::Instant::now(), &self.limits, pace);
         if self.decides {
             self.phase = Phase::AwaitingBegin(Box::new(line));
             self.events.push_back(LineEvent::Opened);

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use super::pace::Pace;
+
 /// Longest frame in bytes, without its 4-byte length. Checked before anything is allocated: the
 /// largest wire message (an `Endorse` with two full bodies) stays well below.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
@@ -21,6 +23,38 @@ pub const MAX_PENDING_PER_ADDRESS: usize = 16;
 
 /// Unfinished handshakes from loopback: proxies and local processes share that one address.
 pub const MAX_PENDING_LOOPBACK: usize = 48;
+
+/// Inbound connections whose handshake is begun in a second, for long, all addresses together. A handshake
+/// costs up to a millisecond of a processor before anybody is known: this bounds what strangers can make a
+/// node spend, and lets all its devices come back within seconds of a restart.
+pub const ACCEPTS_PER_S: u32 = 1_000;
+
+/// The same at once, after a rest: the devices of a restarted operator.
+pub const ACCEPT_BURST: u32 = 4_096;
+
+/// The same from one address (one IPv4 address, one IPv6 /64), for long: the devices of one network behind one
+/// address come back by and by, and one machine can't take all of [`ACCEPTS_PER_S`].
+pub const ACCEPTS_PER_S_PER_ADDRESS: u32 = 20;
+
+/// The same from one address at once.
+pub const ACCEPT_BURST_PER_ADDRESS: u32 = 128;
+
+/// The same from loopback: proxies and local processes share that one address.
+pub const ACCEPTS_PER_S_LOOPBACK: u32 = 200;
+
+/// The same from loopback at once.
+pub const ACCEPT_BURST_LOOPBACK: u32 = 512;
+
+/// Addresses whose accepts are counted at once; those that rest are forgotten. Further ones are counted
+/// together.
+pub const MAX_COUNTED_ADDRESSES: usize = 4_096;
+
+/// Frames of a paced peer (a device, at its operators) that are read in a second, for long; every 1,024 bytes count
+/// as one more. A login is three frames: a device that sends more waits, and nobody else does.
+pub const FRAMES_PER_S: u32 = 50;
+
+/// The same at once, after a rest: an enrolment, or catching up.
+pub const FRAME_BURST: u32 = 400;
 
 /// Established connections, all peers together: about 31 KiB of memory each when idle.
 pub const MAX_ESTABLISHED: usize = 4096;
@@ -104,6 +138,14 @@ pub struct Limits {
     pub pending_per_address: usize,
     /// See [`MAX_PENDING_LOOPBACK`].
     pub pending_loopback: usize,
+    /// See [`ACCEPTS_PER_S`] and [`ACCEPT_BURST`].
+    pub accepts: Pace,
+    /// See [`ACCEPTS_PER_S_PER_ADDRESS`] and [`ACCEPT_BURST_PER_ADDRESS`].
+    pub accepts_per_address: Pace,
+    /// See [`ACCEPTS_PER_S_LOOPBACK`] and [`ACCEPT_BURST_LOOPBACK`].
+    pub accepts_loopback: Pace,
+    /// See [`FRAMES_PER_S`] and [`FRAME_BURST`].
+    pub frames: Pace,
     /// See [`MAX_ESTABLISHED`]; strangers are counted in it.
     pub established: usize,
     /// See [`MAX_STRANGERS`].
@@ -144,6 +186,22 @@ impl Default for Limits {
             pending: MAX_PENDING,
             pending_per_address: MAX_PENDING_PER_ADDRESS,
             pending_loopback: MAX_PENDING_LOOPBACK,
+            accepts: Pace {
+                per_s: ACCEPTS_PER_S,
+                burst: ACCEPT_BURST,
+            },
+            accepts_per_address: Pace {
+                per_s: ACCEPTS_PER_S_PER_ADDRESS,
+                burst: ACCEPT_BURST_PER_ADDRESS,
+            },
+            accepts_loopback: Pace {
+                per_s: ACCEPTS_PER_S_LOOPBACK,
+                burst: ACCEPT_BURST_LOOPBACK,
+            },
+            frames: Pace {
+                per_s: FRAMES_PER_S,
+                burst: FRAME_BURST,
+            },
             established: MAX_ESTABLISHED,
             strangers: MAX_STRANGERS,
             strangers_per_address: MAX_STRANGERS_PER_ADDRESS,

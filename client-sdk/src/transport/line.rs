@@ -3,8 +3,8 @@
 //!
 //! Decides when a line is dead: an oversize or unfinished frame, a peer that takes none of our
 //! bytes, silence. Everything queued is written in as few writes as the stream allows, then flushed
-//! once. Reading stops while the reader has too much unread, and the clocks that judge the peer
-//! stop with it. Idle, a line holds no buffer. It never decides whether it is the peer's session.
+//! once. Reading stops while the reader has too much unread, and while a paced peer has sent more than its
+//! pace; the clocks that judge the peer stop with it. Idle, a line holds no buffer. It never decides whether it is the peer's session.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,9 +19,13 @@ use super::frame::{self, Decoder};
 use super::inbox::{Inbox, Room};
 use super::limits::Limits;
 use super::outbox::Outbox;
+use super::pace::{Bucket, Pace};
 
 /// Bytes of one read; on the stack, so that idle lines hold none.
 const READ_BYTES: usize = 8 * 1024;
+
+/// Bytes that count as one frame more, for a paced peer.
+const COUNTED_BYTES: usize = 1024;
 
 /// Reads, and batches written, before other connections get their turn.
 const ROUNDS: usize = 8;
@@ -75,6 +79,10 @@ pub(super) struct Line {
     unflushed: bool,
     /// The inbox is full; nothing is read.
     stalled: bool,
+    /// A paced peer's pace, and what it has left.
+    pace: Option<(Pace, Bucket)>,
+    /// Until when a paced peer is not read.
+    paused_until: Option<Instant>,
     heard: Instant,
     spoke: Instant,
     /// Since when the unfinished frame has been coming in.
@@ -84,7 +92,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(stream: Stream, now: Instant, limits: &Limits) -> Self {
+    /// A line whose peer is read at `pace`, if one is given.
+    pub(super) fn new(stream: Stream, now: Instant, limits: &Limits, pace: Option<Pace>) -> Self {
         let first_ping = now + limits.ping_every;
         Self {
             stream,
@@ -97,6 +106,8 @@ impl Line {
             written: 0,
             unflushed: false,
             stalled: false,
+            pace: pace.map(|pace| (pace, Bucket::new(now))),
+            paused_until: None,
             heard: now,
             spoke: now,
             frame_since: None,
@@ -165,6 +176,11 @@ impl Line {
             match due {
                 Due::End(reason) => return Poll::Ready(reason),
                 Due::Ping => frame::encode(&[], &mut self.write),
+                Due::Read => {
+                    // From the beginning: what has arrived meanwhile is read first.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
             if let Err(reason) = self.write(ends, Instant::now(), cx) {
                 return Poll::Ready(reason);
@@ -182,13 +198,14 @@ impl Line {
                 Due::End(Misbehaviour::SlowReader.into()),
             ),
         };
-        let silence =
-            (!self.stalled).then(|| (self.heard + limits.silence, Due::End(DownReason::Silent)));
+        let is_read = !self.stalled && self.paused_until.is_none();
+        let silence = is_read.then(|| (self.heard + limits.silence, Due::End(DownReason::Silent)));
+        let read = self.paused_until.map(|at| (at, Due::Read));
         let frame = self.frame_since.map(|since| {
             let reason = Misbehaviour::SlowFrame.into();
             (since + limits.frame_patience, Due::End(reason))
         });
-        [Some(write), silence, frame]
+        [Some(write), silence, frame, read]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -200,6 +217,14 @@ impl Line {
         now: Instant,
         cx: &mut Context<'_>,
     ) -> Result<Read, DownReason> {
+        if let Some(until) = self.paused_until {
+            if now < until {
+                return Ok(Read::All);
+            }
+            self.paused_until = None;
+            self.heard = now;
+            self.frame_since = self.decoder.is_mid_frame().then_some(now);
+        }
         if self.stalled {
             match ends.inbox.room(ends.peer, ends.session, cx) {
                 Room::Full => return Ok(Read::All),
@@ -221,6 +246,13 @@ impl Line {
             self.heard = now;
             let completed = &mut self.completed;
             let fed = self.decoder.feed(read, |frame| completed.push(frame));
+            let paused_until = match (&mut self.pace, &fed) {
+                (Some((pace, bucket)), Ok(frames)) => {
+                    let cost = frames.saturating_add(read.len() / COUNTED_BYTES);
+                    bucket.spend(u32::try_from(cost).unwrap_or(u32::MAX), *pace, now)
+                }
+                _ => None,
+            };
             if matches!(fed, Ok(1..)) || self.frame_since.is_none() {
                 self.frame_since = self.decoder.is_mid_frame().then_some(now);
             }
@@ -231,7 +263,12 @@ impl Line {
                     .deliver(ends.peer, ends.session, &mut self.completed)
             };
             fed?;
+            if paused_until.is_some() {
+                self.paused_until = paused_until;
+                self.frame_since = None;
+            }
             match room {
+                Room::Free if paused_until.is_some() => return Ok(Read::All),
                 Room::Free => {}
                 Room::Gone => return Err(DownReason::Replaced),
                 Room::Full => {
@@ -321,5 +358,7 @@ enum Read {
 /// What a line does when nobody makes it.
 enum Due {
     Ping,
+    /// A paced peer may be read again.
+    Read,
     End(DownReason),
 }

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `limits` | every bound and its reason |
 //! | `gate` | who may connect |
+//! | `pace` | how often something may happen for long |
 //! | `session` | which of a peer's connections is the session |
 //! | `redial` | when and where to dial again |
 //! | `resolve` | which addresses a host name stands for |
@@ -32,6 +33,7 @@ pub mod limits;
 mod line;
 mod muxer;
 mod outbox;
+mod pace;
 mod redial;
 mod resolve;
 mod session;
@@ -51,6 +53,7 @@ pub use identity::{IdentityError, IdentitySecret, peer_id, public_key};
 pub use inbox::NetEvents;
 pub use libp2p::{Multiaddr, PeerId};
 pub use limits::Limits;
+pub use pace::Pace;
 pub use start::TransportError;
 
 use inbox::Inbox;

@@ -193,6 +193,12 @@ async fn zeros_to_the_end_are_a_torn_tail_and_anything_else_is_not() {
             *bytes.last_mut().unwrap() = 1;
             fs::write(&path, &bytes).unwrap();
             let result = open(dir.path()).map(|_| ());
+            if zeros > 512 {
+                // A sector that was never written, with later ones that were: a crash left that.
+                result.unwrap();
+                assert_eq!(fs::read(&path).unwrap(), good);
+                continue;
+            }
             assert!(
                 matches!(result, Err(StoreError::Corrupt { .. })),
                 "{zeros}: {result:?}"

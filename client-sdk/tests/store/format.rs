@@ -10,8 +10,19 @@ fn derive(context: &str, parts: &[&[u8]]) -> [u8; 32] {
     blake3::derive_key(context, &parts.concat())
 }
 
+/// The first frame of a group.
 pub(super) fn frame(offset: u64, segment: u64, previous: &[u8; 32], payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+    frame_of(1 << 31, offset, segment, previous, payload)
+}
+
+fn frame_of(
+    group_bit: u32,
+    offset: u64,
+    segment: u64,
+    previous: &[u8; 32],
+    payload: &[u8],
+) -> Vec<u8> {
+    let length = (u32::try_from(payload.len()).unwrap() | group_bit).to_le_bytes();
     let parts: [&[u8]; 3] = [&length, &offset.to_le_bytes(), &segment.to_le_bytes()];
     let check = derive("warifu 2026 journal length v1", &parts);
     [&length[..], &check[..8], &chain(previous, payload), payload].concat()
@@ -21,8 +32,10 @@ pub(super) fn chain(previous: &[u8; 32], payload: &[u8]) -> [u8; 32] {
     derive("warifu 2026 journal record v1", &[previous, payload])
 }
 
-pub(super) fn header(magic: &[u8; 14], version: u32, role: u8) -> Vec<u8> {
+/// `more` is what the file has besides the header when it is made.
+pub(super) fn header(magic: &[u8; 14], version: u32, role: u8, more: u64) -> Vec<u8> {
     let origin = b"ledger.example";
+    let created = 44 + 14 + 4 + 8 + 32 + 1 + 8 + origin.len() as u64 + 8 + more;
     [
         &magic[..],
         &version.to_le_bytes(),
@@ -31,6 +44,7 @@ pub(super) fn header(magic: &[u8; 14], version: u32, role: u8) -> Vec<u8> {
         &[role],
         &(origin.len() as u64).to_le_bytes(),
         origin,
+        &created.to_le_bytes(),
     ]
     .concat()
 }
@@ -45,7 +59,7 @@ async fn journal_has_exactly_the_documented_bytes() {
         .unwrap();
     drop(store);
 
-    let header = header(b"warifu-journal", 1, 2);
+    let header = header(b"warifu-journal", 2, 2, 0);
     let record = [
         &[0xa1; 16][..],
         &[1, 0],
@@ -66,14 +80,61 @@ async fn journal_has_exactly_the_documented_bytes() {
     assert_eq!(blake3::hash(&found).to_hex().as_str(), VECTOR);
 }
 
-const VECTOR: &str = "e4ce88725403b6b2e8c20623ea811afa7677041ab78c2a53d81a00d9fb9255ff";
+const VECTOR: &str = "8ae1e2fe9b056b8e4181c2e2339c650acfbaf7ea45697095a6db31e377072467";
+
+/// Two records that share a sync: only the first tells that everything before it was durable.
+#[tokio::test]
+async fn the_first_record_of_a_group_is_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let late = store.append_late(ALICE, vec![b"late".to_vec()]);
+    late.await.unwrap();
+    store.append(batch(ALICE, None, &[b"now"])).await.unwrap();
+    assert_eq!(store.counters().syncs, 1);
+    drop(store);
+
+    let header = header(b"warifu-journal", 2, 2, 0);
+    let record = |entry: &[u8]| {
+        let length = (entry.len() as u64).to_le_bytes();
+        [&[0xa1; 16][..], &[0], &1u64.to_le_bytes(), &length, entry].concat()
+    };
+    let (late, now) = (record(b"late"), record(b"now"));
+    let mut expected = frame(0, 1, &[0; 32], &header);
+    let before = chain(&[0; 32], &header);
+    expected.extend(frame(expected.len() as u64, 1, &before, &late));
+    let before = chain(&before, &late);
+    expected.extend(frame_of(0, expected.len() as u64, 1, &before, &now));
+    let found = fs::read(dir.path().join("journal/00000001.seg")).unwrap();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_file_from_before_the_first_release_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("journal")).unwrap();
+    let path = dir.path().join("journal/00000001.seg");
+    let payload = header(b"warifu-journal", 1, 2, 0);
+    fs::write(&path, frame(0, 1, &[0; 32], &payload[..payload.len() - 8])).unwrap();
+    let result = open(dir.path()).map(|_| ());
+    assert!(
+        matches!(
+            result,
+            Err(StoreError::PastVersion {
+                found: 1,
+                supported: 2,
+                ..
+            })
+        ),
+        "{result:?}"
+    );
+}
 
 #[test]
 fn a_file_from_the_future_is_told_as_such() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("journal")).unwrap();
     let path = dir.path().join("journal/00000001.seg");
-    let mut payload = header(b"warifu-journal", 2, 2);
+    let mut payload = header(b"warifu-journal", 3, 2, 0);
     payload.extend(b"a field that this release does not know");
     fs::write(&path, frame(0, 1, &[0; 32], &payload)).unwrap();
     for result in [
@@ -84,8 +145,8 @@ fn a_file_from_the_future_is_told_as_such() {
             matches!(
                 result,
                 Err(StoreError::FutureVersion {
-                    found: 2,
-                    supported: 1,
+                    found: 3,
+                    supported: 2,
                     ..
                 })
             ),
@@ -96,7 +157,7 @@ fn a_file_from_the_future_is_told_as_such() {
 
 #[test]
 fn a_well_chained_record_that_is_no_canonical_batch_is_corrupt() {
-    let header = header(b"warifu-journal", 1, 2);
+    let header = header(b"warifu-journal", 2, 2, 0);
     let start = frame(0, 1, &[0; 32], &header);
     let previous = chain(&[0; 32], &header);
     let offset = start.len() as u64;

@@ -3,6 +3,7 @@ mod damage;
 mod format;
 mod journal;
 mod looks;
+mod power;
 mod vault;
 
 use std::path::Path;

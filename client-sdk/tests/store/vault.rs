@@ -236,9 +236,11 @@ async fn a_secret_moved_under_another_name_does_not_open() {
     vault.put(key(ALICE, 1), b"secret of alice").await.unwrap();
     drop(vault);
     let bytes = fs::read(file(dir.path())).unwrap();
-    let head = header(b"warifu-vault\0\0", 1, 0);
+    // The check's frame: tag, nonce, length, text and tag of the seal.
+    let head = header(b"warifu-vault\0\0", 2, 0, 44 + 4 + 24 + 8 + 16 + 16);
     let check_at = 44 + head.len();
     let check_length = u32::from_le_bytes(bytes[check_at..check_at + 4].try_into().unwrap());
+    let check_length = check_length & (u32::MAX >> 1);
     let put_at = check_at + 44 + check_length as usize;
     let check_chain: [u8; 32] = bytes[check_at + 12..check_at + 44].try_into().unwrap();
     let check_payload = &bytes[check_at + 44..put_at];

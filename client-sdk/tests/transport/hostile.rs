@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::core::muxing::SubstreamBox;
 use warifu_client_sdk::transport::{
-    Admit, DownReason, Limits, Misbehaviour, NetEvent, peer_id, public_key,
+    Admit, DownReason, Limits, Misbehaviour, NetEvent, Pace, peer_id, public_key,
 };
 
 use super::raw::RawPeer;
@@ -270,6 +270,74 @@ async fn half_open_handshakes_fill_only_their_time() {
     honest.up(node.key).await;
     node.up(honest.key).await;
     assert_eq!(held.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paced_peer_that_sends_too_much_waits_and_nobody_else_does() {
+    const FRAMES: usize = 200;
+    let limits = Limits {
+        // A frame of 1 KiB counts twice.
+        frames: Pace {
+            per_s: 100,
+            burst: 40,
+        },
+        ..quick()
+    };
+    let mut node = Node::with(1, any_port(), List::paced(), limits).await;
+    let (mut flood, mut calm) = (Node::start(2).await, Node::start(3).await);
+    for peer in [&mut flood, &mut calm] {
+        peer.dial(&node);
+        peer.up(node.key).await;
+        node.up(peer.key).await;
+    }
+    for _ in 0..FRAMES {
+        flood.send(node.key, vec![7; 1024]).await;
+    }
+    let begun = tokio::time::Instant::now();
+    calm.send(node.key, b"calm".to_vec()).await;
+    assert_eq!(node.frame(calm.key).await, b"calm");
+    assert!(begun.elapsed() < Duration::from_millis(500));
+    // Late, not lost, and the line stays: (2 x 200 - 40) / 100 s, what was read before left out.
+    for number in 0..FRAMES - 40 {
+        assert_eq!(node.frame(flood.key).await.len(), 1024, "frame {number}");
+    }
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(1500), "{took:?} is no pace");
+    assert!(took < Duration::from_secs(8), "{took:?} is too slow");
+    calm.send(node.key, b"again".to_vec()).await;
+    assert_eq!(node.frame(calm.key).await, b"again");
+    // Who is dialled is read as fast as it sends.
+    node.send(flood.key, vec![1]).await;
+    assert_eq!(flood.frame(node.key).await, [1]);
+}
+
+#[tokio::test]
+async fn handshakes_that_begin_too_often_are_refused_before_noise() {
+    let limits = Limits {
+        accepts_loopback: Pace { per_s: 4, burst: 3 },
+        ..quick()
+    };
+    let mut node = decider(limits, Admit::Known).await;
+    let address = node.address().to_string();
+    let port: u16 = address.rsplit('/').next().unwrap().parse().unwrap();
+    let mut answered = 0;
+    for _ in 0..12 {
+        let mut line = tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .unwrap();
+        let hello = b"\x13/multistream/1.0.0\n";
+        // A refused one may be closed before it is written to.
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut line, hello).await;
+        let mut answer = [0; 20];
+        let read = tokio::io::AsyncReadExt::read_exact(&mut line, &mut answer).await;
+        answered += usize::from(read.is_ok());
+    }
+    assert!((3..6).contains(&answered), "{answered} of 12 were answered");
+    // Who waits a little comes in.
+    let mut honest = Node::start(seeds(&node).next().unwrap()).await;
+    honest.dial(&node);
+    honest.up(node.key).await;
+    node.up(honest.key).await;
 }
 
 #[tokio::test]

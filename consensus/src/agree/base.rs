@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     block::{Block, Kind, Sealed},
-    chain::{Account, Head, Seen, Status, verify_proof},
+    chain::{Account, Head, Outline, Seen, Status},
     encoding::{Hash, text_b64},
     party::{Ledger, Parties, Role, Sub},
     share::KeyShare,
@@ -252,30 +252,41 @@ impl Base {
         }
     }
 
-    /// Whether a sealed block is this account's and carries its proof, wherever it stands: what makes
-    /// it evidence beside another one at its height (rule 9). Operators prove the restrict blocks of
-    /// all accounts with one key each, so a proof alone does not say whose block it is.
+    /// The own block that a sealed one cannot stand beside (rule 9): see [`Account::rival_of`].
+    #[must_use]
+    pub fn rival_of(&self, block: &Block) -> Option<Hash> {
+        self.account()?.rival_of(block)
+    }
+
+    /// Whether a head that another party named is in this chain's place and another block than the
+    /// one there. What is in this chain at another height is a wrong number, and no other chain.
+    #[must_use]
+    pub(super) fn parts_from(&self, head: &Head) -> bool {
+        let Some(account) = self.account() else {
+            return false;
+        };
+        let own = account.hash_at(head.height);
+        own.is_some_and(|own| own != head.hash)
+            && account.height_since_unfreeze(&head.hash).is_none()
+    }
+
+    /// Whether a sealed block is this account's and carries its proof and votes, wherever it stands:
+    /// what makes it evidence (rule 9).
     ///
     /// # Errors
     /// Text with found and expected.
     pub fn verify_rival(&self, sealed: &Sealed) -> Result<(), String> {
-        let c = sealed.block.claims();
-        if c.iss != self.iss() || c.sub != self.sub() {
-            return Err(format!(
-                "block is of account {} at {}, expected {} at {}",
-                c.sub,
-                c.iss,
-                self.sub(),
-                self.iss()
-            ));
-        }
-        verify_proof(
-            &sealed.block,
-            &sealed.proof,
-            self.account_key(),
-            self.parties(),
-        )
-        .map_err(|e| e.to_string())
+        let account = self.account().ok_or("account has no genesis yet")?;
+        account.verify_evidence(sealed).map_err(|e| e.to_string())
+    }
+
+    /// Whether an honest broker may have signed the head and this block both: what a pair does not
+    /// prove, nobody is blamed for. Of a pair without the head nothing is known.
+    #[must_use]
+    pub(super) fn broker_may_have_signed(&self, rival: &Block) -> Option<bool> {
+        let account = self.account()?;
+        let is_of_head = rival.claims().height == account.head().height;
+        is_of_head.then(|| account.outline().may_stand_beside(&Outline::of(rival)))
     }
 
     /// Checks another party's word about its head: vote 10 over the head's hash.
@@ -310,6 +321,18 @@ impl Base {
                 agree: Agree::Word { word, proposal },
                 ..
             } => Words::unlocated(self, word, proposal.as_ref()),
+            Input::Message {
+                agree:
+                    Agree::Restrict {
+                        block,
+                        word: Some(word),
+                        proposal,
+                        ..
+                    },
+                ..
+            } if block.claims().kind == Kind::Freeze => {
+                Words::unlocated(self, word, proposal.as_ref())
+            }
             _ => None,
         }
     }

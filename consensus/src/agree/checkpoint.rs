@@ -18,10 +18,9 @@ use crate::{
     time::Time,
 };
 
-use super::{base::Base, types::Record, words::Words};
-
-/// Blocks from one checkpoint to the next: what a start has to fold at most.
-pub(super) const CHECKPOINT_EVERY: u64 = 32;
+use super::{
+    base::Base, conflict::Conflict, limits::CHECKPOINT_EVERY, types::Record, words::Words,
+};
 
 /// The fold of a party's records up to a sealed block; no lock stands then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,17 +43,34 @@ impl Checkpoint {
 pub(super) enum Own {
     Device {
         restored_at: Option<Time>,
+        wish: Wish,
+        conflict: Option<Conflict>,
     },
     Broker {
         freeze_above: Option<u64>,
         restored: Option<Time>,
         challenges: VecDeque<Challenge>,
+        conflict: Option<Conflict>,
     },
     TrustOperator {
         acked: Option<Head>,
         frozen_at: Option<u64>,
         last: Box<Sealed>,
+        conflict: Option<Conflict>,
     },
+}
+
+/// What became of the device's last wish to freeze that no word stands for any more (rule 10).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Wish {
+    /// There is none, or this device assented to what lifted its freeze.
+    #[default]
+    None,
+    /// A `freeze` above it is sealed.
+    Answered,
+    /// That freeze was lifted by an `unfreeze` that this copy of the device knows nothing of: it may
+    /// be older than the wish, which is to be said again.
+    Overtaken,
 }
 
 /// A login service's challenge that a sealed block used up.

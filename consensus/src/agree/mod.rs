@@ -13,7 +13,9 @@
 mod base;
 mod broker;
 mod checkpoint;
+mod conflict;
 mod device;
+mod limits;
 mod pace;
 mod package;
 mod trust_operator;

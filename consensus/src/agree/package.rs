@@ -19,11 +19,11 @@ pub fn package_hash(package: &Package) -> Hash {
     )
 }
 
-fn commitment_statement(role: Role, sub: Sub, block: Hash, commitment: &Commitment) -> Statement {
+fn commitment_statement(sub: Sub, block: Hash, commitment: &Commitment) -> Statement {
     let hash = derive(Context::Commitment, &[&block.0, commitment.as_bytes()]);
     Statement {
         verb: Verb::Commitment,
-        role,
+        role: Role::TrustOperator,
         sub,
         hash,
     }
@@ -56,7 +56,7 @@ pub(super) struct Signing<'a> {
 
 impl Signing<'_> {
     pub(super) fn commitment(self, commitment: Commitment) -> SignedCommitment {
-        let statement = commitment_statement(self.role, self.sub, self.block, &commitment);
+        let statement = commitment_statement(self.sub, self.block, &commitment);
         SignedCommitment {
             vote: Vote::sign(self.key, &statement),
             commitment,
@@ -82,18 +82,17 @@ impl Signing<'_> {
     }
 }
 
-/// Checks vote 7.
+/// Checks vote 7, which only the trust operator gives.
 pub(super) fn verify_commitment(
     parties: &Parties,
-    role: Role,
     sub: Sub,
     block: Hash,
     signed: &SignedCommitment,
 ) -> Result<(), String> {
-    let statement = commitment_statement(role, sub, block, &signed.commitment);
+    let statement = commitment_statement(sub, block, &signed.commitment);
     signed
         .vote
-        .verify(&statement, parties.key(role))
+        .verify(&statement, parties.key(Role::TrustOperator))
         .map_err(|e| e.to_string())
 }
 
@@ -134,12 +133,6 @@ pub(super) fn verify_vote(
     .map_err(|e| e.to_string())
 }
 
-/// The package of three signed commitments.
-pub(super) fn package_of(signed: &[SignedCommitment; 3]) -> Package {
-    let [a, b, c] = signed;
-    Package::new([a.commitment, b.commitment, c.commitment])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +156,7 @@ mod tests {
         assert_eq!(package.0.to_vec(), bytes(&vectors["package"]));
         let block = Hash(bytes(&vectors["block_hash"]).try_into().unwrap());
         let sub = Sub([1; 16]);
-        let said = commitment_statement(Role::Device, sub, block, &commitment(0));
+        let said = commitment_statement(sub, block, &commitment(0));
         assert_eq!(said.hash.0.to_vec(), bytes(&vectors["commitment_object"]));
         let share = SignatureShare::decode(&bytes(&vectors["share"])).unwrap();
         let said = share_statement(Role::Broker, sub, block, package, &share);

@@ -10,7 +10,7 @@ use crate::{
     party::Role,
     signature::SignatureBytes,
     time::Time,
-    vote::Word,
+    vote::{Vote, Word},
     wire::{Agree, Reason, SaltBytes},
 };
 
@@ -66,7 +66,8 @@ pub enum Record {
         /// That moment.
         at: Time,
     },
-    /// Two sealed blocks at one height: evidence; the account stops on this node (rule 9).
+    /// A sealed block that cannot stand in this chain: evidence; this node admits nothing until a
+    /// `freeze` is sealed (rule 9).
     Conflict(Box<Sealed>),
     /// The genesis is dead; the share may be deleted.
     Dead,
@@ -74,6 +75,20 @@ pub enum Record {
     Checkpoint(Box<Checkpoint>),
     /// Behind a sealed block: nothing is owed. What follows later is read when it comes.
     Settled,
+    /// Broker: the caller heard that its locked login was refused. It is never told that it was
+    /// admitted; the lock is only waited out.
+    GivenUp {
+        /// The locked block.
+        hash: Hash,
+    },
+    /// Operator: the other one voted for a head that is not in this chain: evidence, and as
+    /// [`Record::Conflict`] (rule 9).
+    HeadConflict {
+        /// The head, as the other operator named it; its vote is on the hash.
+        head: Head,
+        /// Vote 10 of the other operator.
+        vote: Vote,
+    },
 }
 
 impl Record {
@@ -240,6 +255,17 @@ pub enum Event {
     Dead,
     /// A party did what it may not do; the evidence is in the text and, for conflicts, the store.
     Fault(Fault),
+    /// Two sealed blocks, or the heads of both operators, that cannot stand in one chain: this node
+    /// admits nothing until a `freeze` is sealed (rule 9). The evidence is in the store. Blames nobody:
+    /// what a pair proves is told as [`Event::Fault`].
+    Conflict {
+        /// The height of what was found.
+        height: u64,
+        /// This chain's block there, or the one that should come before it.
+        held: Hash,
+        /// The other block.
+        found: Hash,
+    },
     /// A message that the rules refuse and that changes nothing (found and expected in the text).
     Rejected {
         /// Who sent it.
@@ -360,8 +386,8 @@ pub enum Refusal {
     /// The account's genesis is not sealed yet.
     #[error("account has no genesis yet")]
     NoGenesis,
-    /// The account stopped on this node: conflicting blocks are on record.
-    #[error("conflicting blocks are on record, this account is stopped here")]
+    /// Conflicting blocks are on record: nothing is admitted here until a `freeze` is sealed.
+    #[error("conflicting blocks are on record, nothing is admitted until a `freeze` is sealed")]
     Conflict,
     /// The genesis is dead.
     #[error("the account's genesis is dead")]

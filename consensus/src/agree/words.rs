@@ -3,20 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    block::{Block, Kind, Sealed},
+    block::{Block, Class, Kind, Sealed},
     chain::{Account, Status},
     encoding::Hash,
     vote::{Verb, Word},
 };
 
-use super::{base::Base, types::HeldWord};
+use super::{base::Base, limits::MAX_WORDS, types::HeldWord};
 
 /// The words that still stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Words(Vec<HeldWord>);
-
-/// A device repeats; nobody needs more denials, or more wishes to freeze, standing at once.
-const MAX_WORDS: usize = 16;
 
 impl Words {
     /// The block that a word rests on, if the chain knows it and this account does not have it at
@@ -26,7 +23,8 @@ impl Words {
         let account = base.account()?;
         let named = match (word.verb, proposal) {
             (Verb::Freeze, None) => word.hash,
-            (Verb::Disown, Some(block)) => block.claims().prev,
+            // Another proposal's `prev` would be looked up for nothing.
+            (Verb::Disown, Some(block)) if block.hash() == word.hash => block.claims().prev,
             _ => return None,
         };
         let is_unknown = account.height_since_unfreeze(&named).is_none();
@@ -64,6 +62,14 @@ impl Words {
                 let Some(above) = c.height.checked_sub(1) else {
                     return Err("a genesis is not refused by a word".into());
                 };
+                if word.verb == Verb::Deny && c.height >= base.next_height() {
+                    // What can't be the next block can't be sealed: refusing it would stand for ever.
+                    // A copy that is behind hears it again when it has caught up.
+                    if c.kind.class() != Class::Admit {
+                        return Err(format!("denied `{}` is no admit", c.kind.name()));
+                    }
+                    base.check(block)?;
+                }
                 if word.verb == Verb::Disown
                     && account.height_since_unfreeze(&c.prev) != Some(above)
                 {
@@ -122,20 +128,15 @@ impl Words {
     /// A freeze or disown stands, but names nothing at or after the last unfreeze: no operator
     /// would take it for more than a replay (rule 10).
     pub(super) fn freeze_is_outdated(&self, account: &Account) -> bool {
-        let counts = |w: &HeldWord| w.above >= account.last_unfreeze();
-        let mut wishes = self
-            .0
-            .iter()
-            .filter(|w| w.word.verb != Verb::Deny)
-            .peekable();
-        wishes.peek().is_some() && !wishes.any(counts)
+        self.freeze().is_some() && self.counting(account).is_none()
     }
 
     /// Drops what a sealed block answers.
     pub(super) fn sealed(&mut self, sealed: &Sealed) {
         let c = sealed.block.claims();
         self.0.retain(|w| match w.word.verb {
-            Verb::Deny => c.height <= w.above,
+            // A denied block could have been this one only: it is dead now.
+            Verb::Deny => false,
             // On a revoked account nothing is left to freeze.
             _ => c.kind != Kind::Revoke && !(c.kind == Kind::Freeze && c.height > w.above),
         });
@@ -151,6 +152,13 @@ impl Words {
     /// A standing freeze or disown.
     pub(super) fn freeze(&self) -> Option<&HeldWord> {
         self.0.iter().find(|w| w.word.verb != Verb::Deny)
+    }
+
+    /// A standing freeze or disown that counts (rule 10): one that an `unfreeze` overtook does not.
+    pub(super) fn counting(&self, account: &Account) -> Option<&HeldWord> {
+        let since = account.last_unfreeze();
+        let mut wishes = self.0.iter().filter(|w| w.word.verb != Verb::Deny);
+        wishes.find(|w| w.above >= since)
     }
 
     /// A standing deny whose proposal would be the next block.

@@ -6,6 +6,7 @@
 
 mod agreement;
 mod fault;
+mod rival;
 
 use core::fmt;
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agreement::{Seen, verify_proof};
 pub use fault::{ChainError, ChainFault, ProofError};
+pub use rival::Outline;
 
 use crate::block::{Block, Claims, Class, GenesisClaims, Kind, Sealed, Votes, thumbprint};
 use crate::chain::agreement::{verify_agreement, verify_votes, votes_form};
@@ -109,6 +111,7 @@ pub struct Account {
     kid: String,
     parties: Parties,
     head: Head,
+    outline: Outline,
     status: Status,
     epoch: u64,
     last_freeze: Option<u64>,
@@ -195,6 +198,7 @@ impl Account {
             height: claims.height,
             hash,
         };
+        self.outline = Outline::of(&sealed.block);
         self.epoch = claims.epoch;
         self.status = self.status.after(claims.kind).unwrap_or(self.status);
         if claims.kind == Kind::Unfreeze {
@@ -224,6 +228,12 @@ impl Account {
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// What of the last block tells who may have signed another beside it.
+    #[must_use]
+    pub fn outline(&self) -> &Outline {
+        &self.outline
     }
 
     /// What the account may do now.
@@ -425,6 +435,7 @@ fn open(ledger: &Ledger, genesis: &Sealed) -> Result<Account, ChainFault> {
         kid: thumbprint(account_key),
         parties: *parties,
         head: Head { height: 0, hash },
+        outline: Outline::of(block),
         status: Status::Active,
         epoch: 0,
         last_freeze: None,

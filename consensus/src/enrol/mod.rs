@@ -18,6 +18,7 @@ mod ticket;
 mod vectors;
 
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 
 use crate::{
     agree::Founding,
@@ -211,9 +212,16 @@ pub enum EnrolOutput {
     },
 }
 
-/// Six decimal digits derived from the transcript.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Six decimal digits derived from the transcript. Whoever reads them before the customer types them could
+/// confirm another device: never printed by `Debug`.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SixDigits(u32);
+
+impl std::fmt::Debug for SixDigits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SixDigits(<redacted>)")
+    }
+}
 
 impl SixDigits {
     /// `derive_key(transcript hash)`, first 8 bytes big endian, modulo 10^6.
@@ -226,6 +234,12 @@ impl SixDigits {
             .take(8)
             .fold(0u64, |n, b| (n << 8) | u64::from(*b));
         Self(u32::try_from(number % 1_000_000).unwrap_or(0))
+    }
+
+    /// Whether these are the same digits, in constant time.
+    #[must_use]
+    pub fn is(self, typed: Self) -> bool {
+        self.0.ct_eq(&typed.0).into()
     }
 
     /// Reads exactly six digits.

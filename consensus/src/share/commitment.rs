@@ -96,6 +96,21 @@ impl fmt::Debug for Commitment {
     }
 }
 
+/// The bytes of a commitment for the party that made it: it compares them with its own and has no
+/// need of the points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitmentBytes(
+    /// Hiding (32) ‖ binding (32).
+    #[serde(with = "crate::encoding::bytes")]
+    pub [u8; Commitment::LENGTH],
+);
+
+impl From<&Commitment> for CommitmentBytes {
+    fn from(commitment: &Commitment) -> Self {
+        Self(commitment.to_bytes())
+    }
+}
+
 pub(super) fn join(first: [u8; 32], second: [u8; 32]) -> [u8; 64] {
     let mut bytes = [0; 64];
     let (words, _) = bytes.as_chunks_mut::<32>();

@@ -15,7 +15,7 @@ use super::dkg::{DkgFault, Round1};
 use super::library::{self, LibraryRng, Suite};
 use crate::party::Role;
 use crate::random::Entropy;
-use crate::signature::{BadSignature, verify_strict};
+use crate::signature::{BadSignature, verify_by_library};
 
 /// Why the floor made no signature. It has no peers: this is a fault of the library or its use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,8 +118,8 @@ impl Floor {
             aggregate(&package, &signed, &self.public).map_err(|_| refused("aggregate"))?;
         let bytes = signature.serialize().map_err(|_| refused("encode"))?;
         let bytes: [u8; 64] = bytes.try_into().map_err(|_| refused("encode"))?;
-        verify_strict(&self.group, message, &bytes)?;
-        verify_strict(&self.group, message, &bytes)?;
+        verify_by_library(&self.group, message, &bytes)?;
+        verify_by_library(&self.group, message, &bytes)?;
         Ok(bytes)
     }
 }

@@ -20,7 +20,7 @@ mod signing;
 #[cfg(test)]
 mod tests;
 
-pub use commitment::{Commitment, Nonces, Package, commit};
+pub use commitment::{Commitment, CommitmentBytes, Nonces, Package, commit};
 pub use keys::{KeyShare, PublicKeys};
 pub use signing::{
     AggregateError, CompleteError, SignError, SignatureShare, aggregate, complete, sign,

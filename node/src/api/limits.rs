@@ -24,6 +24,16 @@ use super::problem::Refused;
 /// not heard of longest begin afresh.
 pub const MAX_COUNTED: usize = 65_536;
 
+/// Longest head of a request in bytes, and what is read ahead of it: a token and a few fields are
+/// less than one.
+pub(super) const MAX_HEAD: usize = 16 * 1024;
+
+/// Most header fields of a request: proxies add some, nobody adds so many.
+pub(super) const MAX_HEADERS: usize = 64;
+
+/// How long requests that are under way at a stop may take; a node stops within as long.
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(5);
+
 /// Limits of the HTTP side. Each count is 1 or more.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {

@@ -27,15 +27,9 @@ use tokio::time::Instant;
 use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 
-use super::limits::Limits;
+use super::limits::{Limits, MAX_HEAD, MAX_HEADERS, STOP_GRACE};
 use super::network::{Entered, Present};
 
-/// How long requests that are under way at a stop may take.
-const GRACE: Duration = Duration::from_secs(5);
-/// Longest head of a request in bytes, and what is read ahead.
-const MAX_HEAD: usize = 16 * 1024;
-/// Most header fields of a request.
-const MAX_HEADERS: usize = 64;
 /// After the operating system gave no connection, such as when it is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Between two log lines about connections that are too many.
@@ -139,7 +133,7 @@ pub async fn serve_with(
     drop(listener);
     stop.send_replace(true);
     let ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, ended).await.is_err() {
+    if tokio::time::timeout(STOP_GRACE, ended).await.is_err() {
         tracing::info!(cut = connections.len(), "connections cut at the stop");
     }
     connections.shutdown().await;

@@ -21,6 +21,7 @@ use warifu_client_sdk::runtime::STEPS_TARGET;
 
 use crate::{
     config::{Config, LogFormat},
+    memory,
     observe::traces::{Spans, StepsLayer},
     output::{self, Exit, Failure},
     roles,
@@ -36,7 +37,8 @@ pub(super) struct Args {
     /// Bench only: every sync of journal and vault takes so much longer, in milliseconds.
     #[arg(long, hide = true, default_value_t = 0, value_name = "MS")]
     sync_delay_ms: u64,
-    /// Bench only: also stop when standard input ends, so that the node does not outlive the bench.
+    /// Bench only: also stop when standard input ends, so that the node does not outlive the bench; and let
+    /// the bench read in /proc what the node wrote.
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
 }
@@ -49,6 +51,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .identity()
         .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
     config.node.sync_delay = Duration::from_millis(args.sync_delay_ms);
+    // Before any thread and any secret. A bench reads in /proc what its nodes wrote to the disk.
+    let private = memory::no_core_files().and_then(|()| match args.until_stdin_ends {
+        true => Ok(()),
+        false => memory::make_undumpable(),
+    });
     let asked = watch_signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(roles::line_threads())
@@ -57,6 +64,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|error| Failure::from_error(Exit::Io, &error))?;
     let ended = runtime.block_on(async {
         let spans = start_log(&config)?;
+        if let Err(error) = private {
+            tracing::warn!(%error, "this process's memory may end up in a file");
+        }
         let input = until_stdin_ends(args.until_stdin_ends);
         let shutdown = async move {
             tokio::select! {

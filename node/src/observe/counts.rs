@@ -103,6 +103,7 @@ pub fn told(event: &Event) {
         Event::Fault(fault) => {
             counter!("warifu_faults_total", "culprit" => role_name(fault.culprit)).increment(1);
         }
+        Event::Conflict { .. } => counter!("warifu_conflicts_total").increment(1),
         Event::Rejected { from, refusal } => {
             counter!("warifu_messages_rejected_total", "from" => role_name(*from)).increment(1);
             // The machines refuse a head beside their own, and catch up with one that is further.
@@ -146,6 +147,7 @@ pub(super) fn begin(role: Role) {
             counter!("warifu_messages_rejected_total", "from" => role_name(from)).increment(0);
         }
     }
+    counter!("warifu_conflicts_total").increment(0);
     for result in ["equal", "different"] {
         counter!("warifu_heads_compared_total", "result" => result).increment(0);
     }

@@ -28,6 +28,10 @@ fn counters() {
             "warifu_heads_compared_total",
             "Heads compared with the other operator's: equal or different.",
         ),
+        (
+            "warifu_conflicts_total",
+            "Blocks or heads that cannot stand in one chain: the account is frozen, the evidence kept.",
+        ),
         ("warifu_faults_total", "Provable misdeeds, by culprit."),
         (
             "warifu_messages_rejected_total",

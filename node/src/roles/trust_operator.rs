@@ -57,6 +57,14 @@ impl Watch for TrustOperatorWatch {
             Event::Fault(fault) => {
                 tracing::warn!(account = %sub, height, trace = trace(), %fault, "fault");
             }
+            Event::Conflict {
+                height: at,
+                held,
+                found,
+            } => {
+                tracing::error!(account = %sub, height = at, %held, %found,
+                    "blocks that can't stand in one chain are on record: frozen until somebody looked");
+            }
             // A device may repeat what is refused as fast as its line carries: no log fills with it.
             Event::Rejected {
                 from: Role::Device,

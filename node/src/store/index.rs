@@ -24,6 +24,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    thread,
+    time::Duration,
 };
 
 use warifu_client_sdk::store::{
@@ -35,6 +37,11 @@ const COVERAGE_KEY: &[u8] = b"c";
 const FORMAT: u8 = 2;
 
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// How often, and how long, an opening waits for sled's lock: threads of its own keep it for a moment
+/// after the last handle is gone. Nobody else can have it, since the store's lock is taken first.
+const LOCK_WAITS: u32 = 200;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// Records after which the committer flushes: what a crash makes the next opening read again.
 const FLUSH_RECORDS: u64 = 4096;
@@ -308,12 +315,26 @@ fn changes(
 }
 
 fn open_tree(path: &Path) -> Result<sled::Db, StoreError> {
-    sled::Config::new()
-        .path(path)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None)
-        .open()
-        .map_err(broken)
+    let mut waits = LOCK_WAITS;
+    loop {
+        let opened = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .open();
+        match opened {
+            Err(sled::Error::Io(error)) if waits > 0 && is_lock(&error) => {
+                waits -= 1;
+                thread::sleep(LOCK_WAIT);
+            }
+            opened => return opened.map_err(broken),
+        }
+    }
+}
+
+/// sled gives no kind of its own to a file that is locked.
+fn is_lock(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
 }
 
 /// Opens a tree whose entries are exactly those that its sum was written for.

@@ -81,7 +81,7 @@ fn logins_are_measured_and_nothing_stays() {
         "--in-flight",
         "2",
         "--seconds",
-        "1",
+        "3",
         "--sync-delay-ms",
         "1",
         "--dir",
@@ -98,6 +98,8 @@ fn logins_are_measured_and_nothing_stays() {
     for positive in [
         "logins",
         "logins_per_s",
+        "logins_per_s_lowest",
+        "cpu_ratio_lowest",
         "p50_ms",
         "p99_ms",
         "cpu_us_per_login",
@@ -130,6 +132,19 @@ fn logins_are_measured_and_nothing_stays() {
     assert!((sum - figure("cpu_us_per_login")).abs() < 1.0);
     let ratio = figure("cpu_us_per_login") / figure("floor_cpu_us_per_login");
     assert!((ratio - figure("cpu_ratio")).abs() < 0.01);
+    // Three seconds are measured in a slice of two and one of one.
+    assert_eq!(figure("slices"), 2.0);
+    for (name, lowest, highest) in [
+        ("cpu_ratio", "cpu_ratio_lowest", "cpu_ratio_highest"),
+        (
+            "logins_per_s",
+            "logins_per_s_lowest",
+            "logins_per_s_highest",
+        ),
+    ] {
+        let (lowest, highest) = (figure(lowest), figure(highest));
+        assert!((lowest..=highest).contains(&figure(name)), "{found}");
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn the_version_says_how_it_was_built() {
     let text = succeeds(&warifu(&["--version"]));
     let expected = format!("warifu {} (", env!("CARGO_PKG_VERSION"));
     assert!(text.starts_with(&expected), "{text}");
-    assert!(text.contains("journal format 1)"), "{text}");
+    assert!(text.contains("journal format 2)"), "{text}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Three nodes on loopback, in one process: real stores, real lines, real keys.
 
+mod cut;
 mod freezes;
 mod http;
 

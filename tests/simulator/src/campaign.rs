@@ -69,7 +69,11 @@ impl Totals {
 ///
 /// # Errors
 /// The failed run with the lowest seed among those under way.
-pub fn campaign(seeds: Range<u64>, threads: usize, done: impl Fn() + Sync) -> Result<Totals, Box<Failure>> {
+pub fn campaign(
+    seeds: Range<u64>,
+    threads: usize,
+    done: impl Fn() + Sync,
+) -> Result<Totals, Box<Failure>> {
     let _ = standing();
     let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
     let totals = Mutex::new(Totals::default());

@@ -43,7 +43,10 @@ impl fmt::Display for DiskError {
         match self {
             Self::Corrupt { offset, what } => write!(f, "journal at byte {offset}: {what}"),
             Self::Head { account } => {
-                write!(f, "journal: account {account} has another head than expected")
+                write!(
+                    f,
+                    "journal: account {account} has another head than expected"
+                )
             }
             Self::Full => f.write_str("journal: no room on the disk"),
         }
@@ -86,7 +89,10 @@ fn checksum(length: [u8; 4]) -> [u8; 8] {
 }
 
 fn link(chain: &[u8; 32], payload: &[u8]) -> [u8; 32] {
-    *blake3::Hasher::new_keyed(chain).update(payload).finalize().as_bytes()
+    *blake3::Hasher::new_keyed(chain)
+        .update(payload)
+        .finalize()
+        .as_bytes()
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<usize> {
@@ -117,7 +123,12 @@ impl Disk {
     ///
     /// # Errors
     /// [`DiskError::Head`] and [`DiskError::Full`]; nothing was written.
-    pub fn append(&mut self, account: usize, head: Option<HeadMove>, entries: &[Vec<u8>]) -> Result<(), DiskError> {
+    pub fn append(
+        &mut self,
+        account: usize,
+        head: Option<HeadMove>,
+        entries: &[Vec<u8>],
+    ) -> Result<(), DiskError> {
         if self.room == Room::Full {
             return Err(DiskError::Full);
         }
@@ -156,7 +167,8 @@ impl Disk {
 
     /// Power is lost: so many bytes of what was not synced reached the platter.
     pub fn lose_power(&mut self, reached: usize) {
-        self.bytes.truncate(self.synced + reached.min(self.unsynced()));
+        self.bytes
+            .truncate(self.synced + reached.min(self.unsynced()));
     }
 
     /// Bytes on the disk.
@@ -200,7 +212,11 @@ impl Disk {
             let read = read_payload(payload);
             let (account, head, entries) = read.ok_or(corrupt(offset, "the frame is malformed"))?;
             heads.extend(head.map(|head| (account, head)));
-            frames.push(Frame { account, entries, end });
+            frames.push(Frame {
+                account,
+                entries,
+                end,
+            });
             offset = end;
         }
         Ok((frames, chain, heads))
@@ -235,7 +251,8 @@ mod tests {
         let mut disk = Disk::default();
         for (number, (expected, next)) in [(None, 1), (Some([1; 32]), 2)].into_iter().enumerate() {
             let entries = [vec![number as u8; 40], vec![]];
-            disk.append(3, Some((expected, [next; 32])), &entries).unwrap();
+            disk.append(3, Some((expected, [next; 32])), &entries)
+                .unwrap();
         }
         disk.sync();
         disk
@@ -248,7 +265,10 @@ mod tests {
             let mut rotten = whole.clone();
             rotten.flip(bit);
             let found = rotten.open();
-            assert!(matches!(found, Err(DiskError::Corrupt { .. })), "bit {bit}: {found:?}");
+            assert!(
+                matches!(found, Err(DiskError::Corrupt { .. })),
+                "bit {bit}: {found:?}"
+            );
         }
     }
 

@@ -144,7 +144,10 @@ impl World {
                     self.after(3_000, Deed::TypeDigits(account, wrong));
                 }
                 for _ in 0..3 {
-                    let delay = self.decisions.neutral(What::Pause, account).between(4_000, 40_000);
+                    let delay = self
+                        .decisions
+                        .neutral(What::Pause, account)
+                        .between(4_000, 40_000);
                     self.after(delay, Deed::TypeDigits(account, digits));
                 }
             }

@@ -83,28 +83,29 @@ fn share(signed: &wire::SignedShare) -> SignedShare {
 #[must_use]
 pub fn said(agree: &Agree) -> Said {
     match agree {
-        Agree::Committed { hash, commitment: c } => Said::Committed(hash.0, commitment(c)),
+        Agree::Committed {
+            hash,
+            commitment: c,
+        } => Said::Committed(hash.0, commitment(c)),
         Agree::Propose {
             block, commitments, ..
-        } => {
-            let [broker, trust_operator] = commitments;
-            Said::Proposed(input(block), [commitment(broker), commitment(trust_operator)])
-        }
+        } => Said::Proposed(input(block), *commitments.broker.as_bytes()),
         Agree::Assent {
             hash,
             commitment: c,
             share: s,
             vote,
-        } => Said::Assent(hash.0, commitment(c), share(s), signature(vote)),
+        } => Said::Assent(hash.0, *c.as_bytes(), share(s), signature(vote)),
         Agree::Endorse {
             block,
-            package: [a, b, c],
+            commitments: [device, broker],
+            own,
             shares: [one, two],
             endorse,
             ..
         } => Said::Endorse {
             input: input(block),
-            package: [commitment(a), commitment(b), commitment(c)],
+            package: [*device.as_bytes(), *broker.as_bytes(), own.0],
             shares: [share(one), share(two)],
             endorse: signature(endorse),
         },

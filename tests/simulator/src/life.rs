@@ -235,10 +235,7 @@ impl World {
         self.feed(account, Role::Broker, Input::Freeze);
         self.run_for(400);
         let chain = &self.audit.accounts[account].chains[at(Role::Broker)];
-        let sealed = chain
-            .iter()
-            .skip(height)
-            .any(|s| s.kind == "freeze");
+        let sealed = chain.iter().skip(height).any(|s| s.kind == "freeze");
         if !sealed {
             self.audit
                 .failed(account, "no freeze is sealed in fair weather".into());

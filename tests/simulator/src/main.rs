@@ -15,7 +15,12 @@ use warifu_simulator::{
 #[command(name = "warifu-sim", version)]
 struct Options {
     /// Replays one seed and prints what it saw and the hash of its whole story.
-    #[arg(long, value_name = "N", conflicts_with = "seeds", required_unless_present = "seeds")]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "seeds",
+        required_unless_present = "seeds"
+    )]
     seed: Option<u64>,
     /// Runs the seeds from A up to, and without, B.
     #[arg(long, value_name = "A..B", value_parser = range)]
@@ -50,7 +55,11 @@ fn main() -> ExitCode {
         (None, Some(seeds)) => many(seeds, options.threads, options.tries),
         (None, None) => true,
     };
-    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn one(seed: u64, tells: bool, tries: usize) -> bool {
@@ -94,7 +103,9 @@ fn many(seeds: Range<u64>, threads: Option<usize>, tries: usize) -> bool {
     if !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left")
+    {
         bar.set_style(style);
     }
     let began = Instant::now();
@@ -138,23 +149,47 @@ fn figures(totals: &Totals, seconds: f64) -> String {
 /// Tells a failing seed's shortest story.
 fn told(seed: u64, tries: usize) {
     eprintln!("seed {seed} failed; looking for its shortest story");
-    let Some(Shrunk { muted, failure, tries }) = shrink(seed, tries) else {
+    let Some(Shrunk {
+        muted,
+        failure,
+        tries,
+    }) = shrink(seed, tries)
+    else {
         println!("seed {seed} failed once and holds when it is run again: this must not be");
         return;
     };
-    let Failure { violations, fired, .. } = &*failure;
-    println!("seed {seed} FAILED ({}): what did not hold", failure.flavour);
+    let Failure {
+        violations, fired, ..
+    } = &*failure;
+    println!(
+        "seed {seed} FAILED ({}): what did not hold",
+        failure.flavour
+    );
     for violation in violations {
         println!("  {violation}");
     }
-    println!("its shortest story, {} of {} faults left after {tries} runs:", fired.len(), fired.len() + muted.len());
+    println!(
+        "its shortest story, {} of {} faults left after {tries} runs:",
+        fired.len(),
+        fired.len() + muted.len()
+    );
     // Accounts that nothing is wrong with have no part in it.
     let concerned = |line: &String| {
-        let account = line.split_whitespace().nth(1).filter(|word| word.starts_with('a'));
-        let named = |a: &str| violations.iter().any(|v| v.starts_with(&format!("account {}:", &a[1..])));
+        let account = line
+            .split_whitespace()
+            .nth(1)
+            .filter(|word| word.starts_with('a'));
+        let named = |a: &str| {
+            violations
+                .iter()
+                .any(|v| v.starts_with(&format!("account {}:", &a[1..])))
+        };
         account.is_none_or(|a| a[1..].parse::<u32>().is_err() || named(a))
     };
-    for line in warifu_simulator::retell(seed, &muted).iter().filter(|line| concerned(line)) {
+    for line in warifu_simulator::retell(seed, &muted)
+        .iter()
+        .filter(|line| concerned(line))
+    {
         println!("  {line}");
     }
     println!("to see all of it: warifu-sim --seed {seed} --story");

@@ -100,7 +100,10 @@ fn make_world(
         is_cheat[super::party::at(*role)] = true;
     }
     let mut world = World::empty(decisions, seed, accounts, is_cheat);
-    world.hostile = cheats.iter().map(|role| Hostile::new(*role, seed)).collect();
+    world.hostile = cheats
+        .iter()
+        .map(|role| Hostile::new(*role, seed))
+        .collect();
     let unborn = flavour == Flavour::Faults && seed % 12 == 5;
     let first = chance.below((MOST_ACCOUNTS - accounts) as u64 + 1) as usize;
     let from = if unborn { born() } else { standing() };
@@ -231,7 +234,11 @@ fn disks(world: &mut World, chance: &mut Chance, flavour: Flavour, span: u64) {
     let nodes = world.nodes.len() as u64;
     if chance.one_in(5) {
         let node = chance.below(nodes.min(3)) as usize;
-        let room = if chance.one_in(3) { Room::Full } else { Room::NearlyFull };
+        let room = if chance.one_in(3) {
+            Room::Full
+        } else {
+            Room::NearlyFull
+        };
         let until = chance.between(20_000, 120_000);
         let from = chance.below(span);
         if world.decisions.fault(What::Planned, 2, 1).is_some() {
@@ -254,7 +261,11 @@ fn set_back(world: &mut World, chance: &mut Chance, role: Role, span: u64) {
     let node = World::node_of(account, role);
     let at = span / 3 + chance.below(span / 2);
     let rots = chance.one_in(4);
-    let most = if role == Role::Device { 14 } else { 14 * accounts as u64 };
+    let most = if role == Role::Device {
+        14
+    } else {
+        14 * accounts as u64
+    };
     if let Some(mut chance) = world.decisions.fault(What::Planned, 3, 1) {
         let deed = if rots {
             Deed::Rot(node, chance.below(u64::MAX))

@@ -19,7 +19,10 @@ fn many_seeds_hold() {
     let threads = std::thread::available_parallelism().map_or(2, Into::into);
     let totals = match campaign(seeds(), threads, || {}) {
         Ok(totals) => totals,
-        Err(failure) => panic!("{failure}\nits shortest story: warifu-sim --seed {}", failure.seed),
+        Err(failure) => panic!(
+            "{failure}\nits shortest story: warifu-sim --seed {}",
+            failure.seed
+        ),
     };
     println!("{totals:?}");
     // A walk that admits nothing, or judges nothing, proves nothing.
@@ -29,7 +32,16 @@ fn many_seeds_hold() {
     assert!(sum.admitted > 3 * seeds, "only {} admitted", sum.admitted);
     let figures = sum.figures;
     assert!(figures.crashes > seeds && figures.restores * 10 > seeds && figures.rotten > 2);
-    for kind in ["device lock", "broker lock", "restrict lock", "word", "endorse", "fault", "head", "superseding"] {
+    for kind in [
+        "device lock",
+        "broker lock",
+        "restrict lock",
+        "word",
+        "endorse",
+        "fault",
+        "head",
+        "superseding",
+    ] {
         let judged = sum.judged.get(kind).copied().unwrap_or(0);
         assert!(judged > seeds / 20, "only {judged} judged: {kind}");
     }
@@ -40,7 +52,9 @@ fn a_seed_tells_the_same_story_twice() {
     for seed in [0, 5, 7, 10, 26, 33] {
         let (one, two) = (run(seed), run(seed));
         let hash = |run: &Result<warifu_simulator::Summary, _>| {
-            run.as_ref().map(|s| s.story.clone()).map_err(|f: &Box<warifu_simulator::Failure>| f.to_string())
+            run.as_ref()
+                .map(|s| s.story.clone())
+                .map_err(|f: &Box<warifu_simulator::Failure>| f.to_string())
         };
         assert_eq!(hash(&one), hash(&two), "seed {seed}");
     }

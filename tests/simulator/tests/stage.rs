@@ -113,3 +113,17 @@ pub(crate) fn holds(mut world: World) {
         story.join("\n")
     );
 }
+
+/// Sets the disk of a party of account 0 back to the copy that holds so many of its records, and no
+/// more; [`World::start`] starts it.
+pub(crate) fn set_back(world: &mut World, role: Role, records: usize) {
+    let node = World::node_of(0, role);
+    let frames = world.nodes[node].disk.read().expect("a sound disk");
+    let (mut held, mut keep) = (0, 0);
+    while held < records {
+        held += frames[keep].entries.len();
+        keep += 1;
+    }
+    assert!(held >= records, "the disk holds them");
+    world.set_back(node, (frames.len() - keep) as u64);
+}

@@ -21,10 +21,10 @@ use warifu_consensus::{
     enrol::{EnrolMessage, EnrolOutput, Enrolment, Ticket},
     party::{Role, Sub},
     random::Entropy,
-    share::{KeyShare, Package, SignatureShare},
+    share::{Commitment, KeyShare, Package, SignatureShare},
     signature::IdentityKey,
     vote::{Statement, Verb, Vote},
-    wire::{Agree, Message, SignedCommitment},
+    wire::{Agree, Message, OperatorCommitments},
 };
 use warifu_node::clock;
 
@@ -208,7 +208,7 @@ async fn forge(
         content_key,
     } = enrolled;
     let mut machine = Device::recover([founding], Arc::clone(key), Some(share), content_key)?;
-    let mut operators: Option<[SignedCommitment; 2]> = None;
+    let mut operators: Option<OperatorCommitments> = None;
     let mut inputs = vec![Input::LineUp(Role::Broker)];
     loop {
         for input in std::mem::take(&mut inputs) {
@@ -272,9 +272,9 @@ fn forged(
     key: &IdentityKey,
     sub: Sub,
     hash: warifu_consensus::encoding::Hash,
-    commitment: SignedCommitment,
+    commitment: Commitment,
     vote: Vote,
-    [broker, trust_operator]: &[SignedCommitment; 2],
+    operators: &OperatorCommitments,
 ) -> Result<Agree, Trouble> {
     let mut scalar = [0u8; 32];
     os_entropy()?.fill(&mut scalar);
@@ -282,9 +282,9 @@ fn forged(
     scalar[31] &= 0x0f;
     let share = SignatureShare::decode(&scalar)?;
     let package = Package::new([
-        commitment.commitment,
-        broker.commitment,
-        trust_operator.commitment,
+        commitment,
+        operators.broker,
+        operators.trust_operator.commitment,
     ]);
     let object = derive(
         Context::Share,

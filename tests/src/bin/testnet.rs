@@ -70,10 +70,11 @@ fn keep_up(warifu: Warifu, dir: &Path) -> Result<(), Trouble> {
     let device = net.node(Node::Device).display().to_string();
     let service = net.login_service().join(" ");
     println!("Three nodes run. Data and logs: {}", dir.display());
-    println!("\nTry, in another terminal:\n");
+    println!("\nPaste these three into every other terminal:\n");
     println!("  alias warifu={binary}");
     println!("  SERVICE='{service}'");
     println!("  DEVICE={device}");
+    println!("\nThen try:\n");
     println!("  # enrol: the page shows a ticket; the device answers with six digits");
     println!("  warifu enrol ticket $SERVICE --customer alice");
     println!("  warifu device enrol - --dir $DEVICE      # paste the URI");
@@ -83,6 +84,8 @@ fn keep_up(warifu: Warifu, dir: &Path) -> Result<(), Trouble> {
     println!("  warifu device approve --number NN --dir $DEVICE");
     println!("  # or refuse");
     println!("  warifu device deny --not-me --dir $DEVICE");
+    println!("  # not-me froze the account; the device is asked to undo it");
+    println!("  warifu account unfreeze $SERVICE --customer alice --reference case-1");
     println!("  # look");
     println!("  warifu account history $SERVICE --customer alice");
     println!(
@@ -94,7 +97,7 @@ fn keep_up(warifu: Warifu, dir: &Path) -> Result<(), Trouble> {
         net.node(Node::TrustOperator).display(),
         net.ledger()
     );
-    println!("\nCtrl-C stops all three.");
+    println!("\nCtrl-C stops all three and deletes the data; --dir DIR keeps it.");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

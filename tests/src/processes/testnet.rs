@@ -76,7 +76,7 @@ fn io(what: &str) -> impl Fn(std::io::Error) -> Failed + '_ {
 
 impl Testnet {
     /// The relying party of the testnet's login service.
-    pub const AUD: &'static str = "https://trade.example";
+    pub const AUD: &'static str = "https://bank.example";
     /// The ledger's origin.
     pub const ISS: &'static str = "https://ledger.example";
 
@@ -172,6 +172,21 @@ impl Testnet {
         std::fs::write(&path, lines.join("\n")).map_err(io("write the configuration"))
     }
 
+    /// A field of a node's configuration as it stands in the file: a TOML value.
+    ///
+    /// # Errors
+    /// [`Failed`] when the file can't be read or has no such field.
+    pub fn get(&self, node: Node, field: &str) -> Result<String, Failed> {
+        let path = self.node(node).join("warifu.toml");
+        let text = std::fs::read_to_string(&path).map_err(io("read the configuration"))?;
+        let begins = format!("{field} = ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&begins));
+        value.map(ToOwned::to_owned).ok_or_else(|| {
+            let error = std::io::Error::other(format!("no line begins with `{begins}`"));
+            io("look into the configuration")(error)
+        })
+    }
+
     /// What a running node said about itself when it was ready, such as its `metrics` address.
     #[must_use]
     pub fn said(&self, node: Node, field: &str) -> Option<&str> {
@@ -204,14 +219,16 @@ impl Testnet {
             .to_string()
     }
 
+    /// The file with the login service's token.
+    #[must_use]
+    pub fn token_file(&self) -> PathBuf {
+        self.node(Node::Broker).join("login-service.token")
+    }
+
     /// The options by which a login service speaks to the broker.
     #[must_use]
     pub fn login_service(&self) -> Vec<String> {
-        let token = self
-            .node(Node::Broker)
-            .join("login-service.token")
-            .display()
-            .to_string();
+        let token = self.token_file().display().to_string();
         let pins = self.dir.join("pins.db").display().to_string();
         [
             "--broker",

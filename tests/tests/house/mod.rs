@@ -3,5 +3,6 @@
 //! asks cargo for the resolved tree and reads the sources as text.
 
 mod arrows;
+mod limits;
 mod purity;
 mod sources;

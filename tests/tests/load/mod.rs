@@ -9,7 +9,7 @@ use warifu_consensus::{
     party::Role,
     vote::{Verb, Word},
 };
-use warifu_tests::load::{Counted, Disk, Trio, accounts};
+use warifu_tests::load::{Disk, Trio, accounts};
 
 /// Logins in flight.
 const IN_FLIGHT: u64 = 64;
@@ -162,45 +162,4 @@ async fn a_freeze_that_names_an_old_block_counts() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(frozen(&trio).1, [3], "a word about no block was kept");
     trio.stop();
-}
-
-fn print(what: &str, counted: &Counted) {
-    let per_login = |syncs: u64| syncs as f64 / counted.logins as f64;
-    println!(
-        "{what}: {:.0} logins/s, syncs per login: broker {:.2} (journal {:.2}, vault {:.2}), trust operator {:.2}",
-        counted.logins as f64 / counted.elapsed.as_secs_f64(),
-        per_login(counted.broker.syncs()),
-        per_login(counted.broker.journal.syncs),
-        per_login(counted.broker.vault.syncs),
-        per_login(counted.trust_operator.syncs()),
-    );
-}
-
-/// `cargo nextest run --release -p warifu-tests --run-ignored only --no-capture throughput`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures; asserts nothing about time"]
-async fn throughput_with_and_without_slow_syncs() {
-    let founded = accounts(IN_FLIGHT);
-    for delay in [0, 5] {
-        for in_flight in [64, 32, 8, 1] {
-            let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            let disk = Disk {
-                sync_delay: Duration::from_millis(delay),
-                ..Disk::default()
-            };
-            let some = &founded[..in_flight];
-            let mut trio = Trio::open(dir.path(), some, &disk).await;
-            let logins = if in_flight == 1 {
-                100
-            } else {
-                30 * in_flight as u64
-            };
-            let counted = trio.log_in(logins).await;
-            trio.stop();
-            print(
-                &format!("{in_flight} in flight, sync + {delay} ms"),
-                &counted,
-            );
-        }
-    }
 }

@@ -1,7 +1,9 @@
 //! Real processes: what three nodes promise survives SIGKILL.
 
+mod hostile;
 mod outage;
 mod push;
+mod secrets;
 mod stopping;
 mod terminal;
 mod watching;

@@ -155,11 +155,11 @@ fn a_customer_enrols_approves_and_refuses_at_the_terminal() {
             .find(text)
             .unwrap_or_else(|| panic!("{text} is missing: {shown}"))
     };
-    let own_words = at("https://trade.example へのログイン");
+    let own_words = at("https://bank.example へのログイン");
     assert!(own_words < at("ブローカー（仲介者）の申告"));
     assert!(own_words < at("経路 / channel"));
     // Japanese first, as configured, whatever the locale says.
-    assert!(own_words < at("Log in to https://trade.example"));
+    assert!(own_words < at("Log in to https://bank.example"));
     // The time that is left is shown anew, behind a saved cursor.
     screen.shows("\x1b7\r[");
     screen.types("7\n");

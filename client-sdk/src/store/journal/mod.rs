@@ -1,7 +1,7 @@
 //! The journal: append-only segments of chained records.
 //!
 //! `frame` has the bytes, `segment` reads and creates files, `recovery` decides what an opening
-//! finds, `writer` is the only thread that writes, `reader` walks a journal without touching it.
+//! finds, `torn` what a crash explains, `writer` is the only thread that writes, `reader` walks a journal without touching it.
 //!
 //! A truncation exactly between two records cannot be seen from the file alone: what protects
 //! against a rolled-back disk is the other parties' heads, never this module.
@@ -11,6 +11,7 @@ pub(crate) mod gather;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod segment;
+mod torn;
 pub(crate) mod writer;
 
 pub use frame::{FORMAT_VERSION, RECORD_LIMIT_BYTES};

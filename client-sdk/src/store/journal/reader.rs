@@ -82,7 +82,7 @@ impl JournalReader {
         self.last
     }
 
-    /// Bytes of an incomplete last record, which an opening would cut; final once the walk ended.
+    /// Bytes of an unfinished last write, which an opening would cut; final once the walk ended.
     #[must_use]
     pub fn torn_bytes(&self) -> u64 {
         self.scanner.torn_bytes()

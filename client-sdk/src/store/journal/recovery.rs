@@ -1,12 +1,15 @@
 //! What is done with a journal when it is opened.
 //!
 //! Decides where writing goes on. Changes nothing until everything it has to read was found good;
-//! then cuts an incomplete last record of the last segment, and syncs: what a crashed process had
-//! written but not synced is about to be acted on.
+//! then cuts what a crash left incomplete at the end of the last segment, writes the last group once
+//! more, and syncs file and directory: what a crashed process had written but not synced is about to
+//! be acted on. Written once more, because after a sync that failed the system believes that what it
+//! still shows is on the disk, and the next sync would say `Ok` without writing anything.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{Seek, SeekFrom},
+    fs::{self, File},
+    io::{Read, Seek, SeekFrom},
+    ops::Range,
     path::Path,
 };
 
@@ -16,7 +19,10 @@ use super::{
         Identity, Scanned, SegmentScanner, Tail, create_segment, list_segments, segment_path,
     },
 };
-use crate::store::{Coverage, StoreError};
+use crate::store::{Coverage, Disk, StoreError};
+
+/// Bytes of the last group that are written once more in one step.
+const REWRITTEN_BYTES: usize = 1 << 20;
 
 /// What an opening found.
 pub(crate) enum Recovery {
@@ -31,10 +37,11 @@ pub(crate) enum Recovery {
 /// `first` gives the records that a new journal begins with. `observer` is told the bytes done and
 /// the bytes in total.
 pub(crate) fn recover(
+    disk: &Disk,
     dir: &Path,
     identity: &Identity,
     covered: Option<Coverage>,
-    first: &mut dyn Iterator<Item = Vec<u8>>,
+    first: &[Vec<u8>],
     visit: &mut dyn FnMut(&SegmentScanner, Scanned) -> Result<(), StoreError>,
     observer: &mut dyn FnMut(u64, u64),
 ) -> Result<Recovery, StoreError> {
@@ -43,7 +50,8 @@ pub(crate) fn recover(
         if covered.is_some() {
             return Ok(Recovery::UnknownCoverage);
         }
-        return create_segment(dir, identity, 1, CHAIN_START, first).map(Recovery::Ready);
+        let tail = create_segment(disk, dir, identity, 1, CHAIN_START, first);
+        return tail.map(Recovery::Ready);
     };
     let start = covered.map_or(1, |covered| covered.segment);
     if !segments.contains(&start) {
@@ -52,12 +60,12 @@ pub(crate) fn recover(
     let total = total_bytes(dir, start, last)?;
     let mut done = 0u64;
     let mut pending = covered;
-    let mut end = None;
+    let mut end: Option<([u8; 32], Range<u64>)> = None;
     for segment in start..=last {
         let mut scanner = SegmentScanner::open(dir, segment)?;
         scanner.require(identity)?;
         match end {
-            Some((_, chain)) => scanner.require_previous(&chain)?,
+            Some((chain, _)) => scanner.require_previous(&chain)?,
             None if segment == 1 => scanner.require_previous(&CHAIN_START)?,
             None => {}
         }
@@ -72,14 +80,24 @@ pub(crate) fn recover(
             return Err(scanner.corrupt_at(offset, reason, None));
         }
         done = done.saturating_add(scanner.length());
-        end = Some(scanner.reached());
+        if scanner.torn_bytes() > 0 {
+            let (offset, bytes) = (scanner.reached().0, scanner.torn_bytes());
+            tracing::warn!(
+                segment,
+                offset,
+                bytes,
+                "a crash left an unfinished write, which is cut"
+            );
+        }
+        end = Some((scanner.reached().1, scanner.last_group()));
     }
-    let Some((offset, chain)) = end else {
+    let Some((chain, group)) = end else {
         return Ok(Recovery::UnknownCoverage);
     };
-    remove_leftovers(dir)?;
-    let tail = open_tail(dir, last, offset, chain)?;
-    identity.measures().syncs.increment(1);
+    remove_leftovers(disk, dir)?;
+    let tail = open_tail(disk, dir, last, group, chain)?;
+    disk.sync_directory(dir)?;
+    identity.measures().syncs.increment(2);
     observer(total, total);
     Ok(Recovery::Ready(tail))
 }
@@ -119,32 +137,49 @@ fn total_bytes(dir: &Path, start: u64, last: u64) -> Result<u64, StoreError> {
 }
 
 /// Removes files that a crash left beside the segments: they were never part of the journal.
-fn remove_leftovers(dir: &Path) -> Result<(), StoreError> {
+fn remove_leftovers(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
         let path = entry.map_err(StoreError::io("list", dir))?.path();
         if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+            disk.remove(&path)?;
         }
     }
     Ok(())
 }
 
-fn open_tail(dir: &Path, segment: u64, offset: u64, chain: [u8; 32]) -> Result<Tail, StoreError> {
+/// Opens the last segment behind its last group, which is made durable.
+fn open_tail(
+    disk: &Disk,
+    dir: &Path,
+    segment: u64,
+    group: Range<u64>,
+    chain: [u8; 32],
+) -> Result<Tail, StoreError> {
     let path = segment_path(dir, segment);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .map_err(StoreError::io("open", &path))?;
-    file.set_len(offset)
-        .map_err(StoreError::io("truncate", &path))?;
-    file.sync_all().map_err(StoreError::io("sync", &path))?;
-    file.seek(SeekFrom::Start(offset))
+    let mut file = disk.open(&path, group.start)?;
+    file.set_length(group.end)?;
+    let mut reader = File::open(&path).map_err(StoreError::io("open", &path))?;
+    reader
+        .seek(SeekFrom::Start(group.start))
         .map_err(StoreError::io("seek", &path))?;
+    let mut left = group.end.saturating_sub(group.start);
+    let mut buffer = vec![0; REWRITTEN_BYTES];
+    while left > 0 {
+        let length = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let chunk = buffer.get_mut(..length).unwrap_or_default();
+        reader
+            .read_exact(chunk)
+            .map_err(StoreError::io("read", &path))?;
+        file.write_all(chunk)?;
+        left = left.saturating_sub(length as u64);
+    }
+    file.sync_all()?;
     Ok(Tail {
         file,
-        path,
         segment,
-        offset,
+        offset: group.end,
         chain,
     })
 }

@@ -5,16 +5,20 @@
 //! record, what is a torn tail and what is corrupt; it never changes the file.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{BufReader, Read, Seek, SeekFrom, Write},
+    fs::{self, File},
+    io::{BufReader, Read, Seek, SeekFrom},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
-use super::frame::{
-    FORMAT_VERSION, FRAME_HEADER_BYTES, LENGTH_BYTES, RECORD_LIMIT_BYTES, SegmentHeader,
-    chain_hash, frame_bytes, parse_length, push_frame,
+use super::{
+    frame::{
+        FORMAT_VERSION, FRAME_HEADER_BYTES, LENGTH_BYTES, Length, Place, RECORD_LIMIT_BYTES,
+        SegmentHeader, chain_hash, frame_bytes, parse_length, push_frame,
+    },
+    torn::{GROUP_LIMIT_BYTES, lost_sector, synced_later},
 };
-use crate::store::{LedgerId, Position, StoreError, StreamId, directory::sync_directory, encoding};
+use crate::store::{Disk, LedgerId, Position, StoreError, StreamId, disk::DiskFile, encoding};
 
 /// Whose segments are expected in a directory.
 #[derive(Clone, Debug)]
@@ -26,8 +30,7 @@ pub(crate) struct Identity {
 /// Where the next record goes. The file's cursor stands at `offset`.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    pub(crate) file: File,
-    pub(crate) path: PathBuf,
+    pub(crate) file: DiskFile,
     pub(crate) segment: u64,
     pub(crate) offset: u64,
     pub(crate) chain: [u8; 32],
@@ -68,53 +71,67 @@ pub(crate) fn list_segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
 /// Creates a segment with its header and `payloads`, durable under its name when it returns. A
 /// segment already there under that name is replaced, in one step.
 pub(crate) fn create_segment(
+    disk: &Disk,
     dir: &Path,
     identity: &Identity,
     segment: u64,
     previous: [u8; 32],
-    payloads: &mut dyn Iterator<Item = Vec<u8>>,
+    payloads: &[Vec<u8>],
 ) -> Result<Tail, StoreError> {
-    let header = encoding::encode::<RECORD_LIMIT_BYTES, _>(&SegmentHeader {
+    let header = header(identity, segment, previous, payloads)?;
+    let path = segment_path(dir, segment);
+    let mut file = disk.create(&path.with_extension("tmp"))?;
+    let mut offset = 0u64;
+    let mut chain = previous;
+    let mut buffer = Vec::new();
+    for payload in std::iter::once(&header).chain(payloads) {
+        let place = Place {
+            segment,
+            offset,
+            begins_group: true,
+        };
+        chain = push_frame(&mut buffer, payload, place, &chain);
+        offset = offset.saturating_add(frame_bytes(payload.len()));
+        if buffer.len() >= 1 << 20 {
+            file.write_all(&buffer)?;
+            buffer.clear();
+        }
+    }
+    file.write_all(&buffer)?;
+    file.sync_all()?;
+    file.rename(&path)?;
+    disk.sync_directory(dir)?;
+    identity.measures().syncs.increment(2);
+    Ok(Tail {
+        file,
+        segment,
+        offset,
+        chain,
+    })
+}
+
+/// The header's payload, which tells the length of the file that begins with it.
+fn header(
+    identity: &Identity,
+    segment: u64,
+    previous: [u8; 32],
+    payloads: &[Vec<u8>],
+) -> Result<Vec<u8>, StoreError> {
+    let mut header = SegmentHeader {
         magic: identity.magic,
         version: FORMAT_VERSION,
         segment,
         previous,
         ledger: identity.ledger.clone(),
-    })?;
-    let path = segment_path(dir, segment);
-    let aside = path.with_extension("tmp");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(&aside)
-        .map_err(StoreError::io("create", &aside))?;
-    let mut offset = 0u64;
-    let mut chain = previous;
-    let mut buffer = Vec::new();
-    for payload in std::iter::once(header).chain(payloads) {
-        let start = offset;
-        chain = push_frame(&mut buffer, &payload, segment, start, &chain);
-        offset = start.saturating_add(frame_bytes(payload.len()));
-        if buffer.len() >= 1 << 20 {
-            file.write_all(&buffer)
-                .map_err(StoreError::io("write", &aside))?;
-            buffer.clear();
-        }
-    }
-    file.write_all(&buffer)
-        .map_err(StoreError::io("write", &aside))?;
-    file.sync_all().map_err(StoreError::io("sync", &aside))?;
-    fs::rename(&aside, &path).map_err(StoreError::io("rename", &aside))?;
-    sync_directory(dir)?;
-    identity.measures().syncs.increment(2);
-    Ok(Tail {
-        file,
-        path,
-        segment,
-        offset,
-        chain,
-    })
+        created: 0,
+    };
+    let encoded = encoding::encode::<RECORD_LIMIT_BYTES, _>(&header)?;
+    // Integers have a fixed width: the header's own length does not depend on the sum.
+    let lengths = std::iter::once(&encoded).chain(payloads);
+    header.created = lengths.fold(0, |sum, payload| {
+        frame_bytes(payload.len()).saturating_add(sum)
+    });
+    Ok(encoding::encode::<RECORD_LIMIT_BYTES, _>(&header)?)
 }
 
 /// One complete record, checked against the chain.
@@ -130,7 +147,11 @@ pub(crate) struct Scanned {
 enum Frame {
     End,
     Torn,
-    Complete { chain: [u8; 32], payload: Vec<u8> },
+    Complete {
+        length: Length,
+        chain: [u8; 32],
+        payload: Vec<u8>,
+    },
 }
 
 /// Walks the records of one segment.
@@ -145,6 +166,8 @@ pub(crate) struct SegmentScanner {
     chain: [u8; 32],
     header: SegmentHeader,
     last_stream: Option<StreamId>,
+    /// Where the last group begins that was seen.
+    group: u64,
     torn: bool,
 }
 
@@ -167,6 +190,7 @@ impl SegmentScanner {
                     role: 0,
                     origin: String::new(),
                 },
+                created: 0,
             },
             path,
             segment,
@@ -175,6 +199,7 @@ impl SegmentScanner {
             offset: 0,
             chain: [0; 32],
             last_stream: None,
+            group: 0,
             torn: false,
         };
         scanner.read_header()?;
@@ -182,7 +207,7 @@ impl SegmentScanner {
     }
 
     fn read_header(&mut self) -> Result<(), StoreError> {
-        let Frame::Complete { chain, payload } = self.read_frame()? else {
+        let Frame::Complete { chain, payload, .. } = self.read_frame()? else {
             return Err(self.corrupt("segment header is incomplete", None));
         };
         let previous = SegmentHeader::previous_of(&payload)
@@ -196,15 +221,23 @@ impl SegmentScanner {
                 supported: FORMAT_VERSION,
             });
         }
+        if found < FORMAT_VERSION {
+            return Err(StoreError::PastVersion {
+                file: self.path.clone(),
+                found,
+                supported: FORMAT_VERSION,
+            });
+        }
         let header: SegmentHeader = encoding::decode::<RECORD_LIMIT_BYTES, _>(&payload)
             .map_err(|_| self.corrupt("segment header is not in canonical form", None))?;
-        if header.version != FORMAT_VERSION || header.segment != self.segment {
-            return Err(self.corrupt("segment header names another segment or version", None));
+        if header.segment != self.segment {
+            return Err(self.corrupt("segment header names another segment", None));
         }
         debug_assert_eq!(previous, header.previous);
         self.header = header;
         self.chain = chain;
         self.offset = frame_bytes(payload.len());
+        self.group = self.offset;
         Ok(())
     }
 
@@ -232,16 +265,30 @@ impl SegmentScanner {
 
     /// The next record; `None` at the end or at a torn tail.
     pub(crate) fn next_record(&mut self) -> Result<Option<Scanned>, StoreError> {
-        let (chain, payload) = match self.read_frame()? {
+        let frame = match self.read_frame()? {
+            Frame::Torn if self.offset < self.header.created => {
+                return Err(self.corrupt("segment is shorter than when it was made", None));
+            }
+            frame => frame,
+        };
+        let (length, chain, payload) = match frame {
             Frame::End => return Ok(None),
             Frame::Torn => {
                 self.torn = true;
                 return Ok(None);
             }
-            Frame::Complete { chain, payload } => (chain, payload),
+            Frame::Complete {
+                length,
+                chain,
+                payload,
+            } => (length, chain, payload),
         };
         let stream = payload.first_chunk::<16>().map(|stream| StreamId(*stream));
         if chain_hash(&self.chain, &payload) != chain {
+            if self.is_left_by_a_crash(frame_bytes(length.payload))? {
+                self.torn = true;
+                return Ok(None);
+            }
             return Err(self.corrupt("record does not match its hash", stream));
         }
         let position = Position {
@@ -249,6 +296,9 @@ impl SegmentScanner {
             offset: self.offset,
             previous: self.chain,
         };
+        if length.begins_group {
+            self.group = self.offset;
+        }
         self.offset = self.offset.saturating_add(frame_bytes(payload.len()));
         self.chain = chain;
         self.last_stream = stream;
@@ -262,7 +312,7 @@ impl SegmentScanner {
 
     fn read_frame(&mut self) -> Result<Frame, StoreError> {
         let remaining = self.length.saturating_sub(self.offset);
-        if remaining == 0 {
+        if remaining == 0 && self.offset >= self.header.created {
             return Ok(Frame::End);
         }
         if remaining < LENGTH_BYTES as u64 {
@@ -270,25 +320,46 @@ impl SegmentScanner {
         }
         let start: [u8; LENGTH_BYTES] = self.read_array()?;
         let Some(length) = parse_length(&start, self.segment, self.offset) else {
-            return if start == [0; LENGTH_BYTES] && self.rest_is_zero()? {
+            let zeros = start == [0; LENGTH_BYTES] && self.rest_is_zero()?;
+            return if zeros || self.is_left_by_a_crash(LENGTH_BYTES as u64)? {
                 Ok(Frame::Torn)
             } else {
                 Err(self.corrupt("record length does not match its check", None))
             };
         };
-        let length = length as usize;
-        if length > RECORD_LIMIT_BYTES {
+        if length.payload > RECORD_LIMIT_BYTES {
             return Err(self.corrupt("record is longer than the limit", None));
         }
-        if remaining < frame_bytes(length) {
+        if remaining < frame_bytes(length.payload) {
             return Ok(Frame::Torn);
         }
         let chain: [u8; FRAME_HEADER_BYTES - LENGTH_BYTES] = self.read_array()?;
-        let mut payload = vec![0; length];
+        let mut payload = vec![0; length.payload];
         self.reader
             .read_exact(&mut payload)
             .map_err(StoreError::io("read", &self.path))?;
-        Ok(Frame::Complete { chain, payload })
+        Ok(Frame::Complete {
+            length,
+            chain,
+            payload,
+        })
+    }
+
+    /// Whether a power loss before the last group's sync explains that the frame here, or the `bytes`
+    /// of it that were looked at, are not what was written: a sector of it was never written, and
+    /// nothing after it was written after a sync. The cursor stands anywhere afterwards.
+    fn is_left_by_a_crash(&mut self, bytes: u64) -> Result<bool, StoreError> {
+        let remaining = self.length.saturating_sub(self.offset);
+        if self.offset < self.header.created || remaining > GROUP_LIMIT_BYTES {
+            return Ok(false);
+        }
+        let mut rest = Vec::new();
+        self.reader
+            .seek(SeekFrom::Start(self.offset))
+            .and_then(|_| (&mut self.reader).take(remaining).read_to_end(&mut rest))
+            .map_err(StoreError::io("read", &self.path))?;
+        Ok(lost_sector(&rest, self.offset, bytes)
+            && !synced_later(&rest, self.segment, self.offset))
     }
 
     fn read_array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
@@ -349,6 +420,12 @@ impl SegmentScanner {
         (self.offset, self.chain)
     }
 
+    /// From where to where the last group read stands, as far as it was not there when the file was
+    /// made.
+    pub(crate) fn last_group(&self) -> Range<u64> {
+        self.group.max(self.header.created).min(self.offset)..self.offset
+    }
+
     /// Whose segment this is.
     pub(crate) fn ledger(&self) -> &LedgerId {
         &self.header.ledger
@@ -372,7 +449,7 @@ pub(crate) fn read_record(
     file.read_exact(&mut start)?;
     file.read_exact(&mut chain)?;
     let length = parse_length(&start, position.segment, position.offset)
-        .map(|length| length as usize)
+        .map(|length| length.payload)
         .filter(|length| *length <= RECORD_LIMIT_BYTES);
     let Some(length) = length else {
         return Ok(None);

@@ -6,7 +6,6 @@
 //! or sync nothing more is written: what the disk holds then is known only to the next opening.
 
 use std::{
-    io::Write,
     path::PathBuf,
     sync::{
         Arc,
@@ -23,14 +22,14 @@ use tokio::{
 };
 
 use super::{
-    frame::{frame_bytes, push_frame},
+    frame::{self, frame_bytes, push_frame},
     gather::{AtWork, Gather},
     segment::{Identity, Tail, create_segment},
 };
-use crate::store::{BeforeSync, Position, StoreError, measure::Measures};
+use crate::store::{BeforeSync, Disk, Position, StoreError, measure::Measures};
 
 /// Bytes after which a group is written even if more is queued.
-const GROUP_BYTES: usize = 4 << 20;
+pub(super) const GROUP_BYTES: usize = 4 << 20;
 
 /// How long a late record waits for a group to go with.
 const LATEST: Duration = Duration::from_secs(1);
@@ -55,6 +54,7 @@ struct Counting {
 
 /// How a writer works.
 pub(crate) struct WriterOptions {
+    pub(crate) disk: Disk,
     pub(crate) dir: PathBuf,
     pub(crate) identity: Identity,
     pub(crate) segment_bytes: u64,
@@ -357,22 +357,15 @@ impl<S> Run<S> {
 
     /// Writes and syncs; how long the sync took.
     fn write(&mut self, bytes: &[u8]) -> Result<Duration, StoreError> {
-        let path = &self.tail.path;
-        self.tail
-            .file
-            .write_all(bytes)
-            .map_err(StoreError::io("write", path))?;
+        self.tail.file.write_all(bytes)?;
         if !self.options.sync_delay.is_zero() {
             thread::sleep(self.options.sync_delay);
         }
         if let Some(before_sync) = &self.options.before_sync {
-            before_sync().map_err(StoreError::io("sync", path))?;
+            before_sync().map_err(StoreError::io("sync", self.tail.file.path()))?;
         }
         let begun = Instant::now();
-        self.tail
-            .file
-            .sync_data()
-            .map_err(StoreError::io("sync", path))?;
+        self.tail.file.sync_data()?;
         self.counting.syncs.fetch_add(1, Ordering::Relaxed);
         self.measures.syncs.increment(1);
         Ok(begun.elapsed())
@@ -383,14 +376,13 @@ impl<S> Run<S> {
             return Ok(());
         }
         let next = self.tail.segment.saturating_add(1);
-        let WriterOptions { dir, identity, .. } = &self.options;
-        self.tail = create_segment(
+        let WriterOptions {
+            disk,
             dir,
             identity,
-            next,
-            self.tail.chain,
-            &mut std::iter::empty(),
-        )?;
+            ..
+        } = &self.options;
+        self.tail = create_segment(disk, dir, identity, next, self.tail.chain, &[])?;
         Ok(())
     }
 }
@@ -419,13 +411,13 @@ impl<T> Group<T> {
             offset: tail.offset,
             previous: tail.chain,
         };
-        tail.chain = push_frame(
-            &mut self.bytes,
-            &queued.payload,
-            tail.segment,
-            tail.offset,
-            &tail.chain,
-        );
+        let place = frame::Place {
+            segment: tail.segment,
+            offset: tail.offset,
+            // The group before, if there is one, was synced before this one is written.
+            begins_group: self.written.is_empty(),
+        };
+        tail.chain = push_frame(&mut self.bytes, &queued.payload, place, &tail.chain);
         tail.offset = tail
             .offset
             .saturating_add(frame_bytes(queued.payload.len()));

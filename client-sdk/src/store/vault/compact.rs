@@ -28,9 +28,9 @@ pub(super) fn rewrite(shared: &Shared) -> Result<Tail, StoreError> {
         .chain(puts)
         .map(|record| encoding::encode::<RECORD_LIMIT_BYTES, _>(&record))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut payloads = payloads.into_iter();
     let file = &shared.file;
-    let tail = create_segment(&file.dir, &file.identity, 1, CHAIN_START, &mut payloads)?;
+    let disk = &file.options.disk;
+    let tail = create_segment(disk, &file.dir, &file.identity, 1, CHAIN_START, &payloads)?;
     shared.file.live.set_file_bytes(tail.offset);
     Ok(tail)
 }

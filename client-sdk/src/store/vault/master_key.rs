@@ -12,7 +12,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::store::{StoreError, directory::sync_directory};
+use crate::store::{Disk, StoreError};
 
 /// A vault's master key: 32 random bytes, wiped on drop.
 pub struct MasterKey(Zeroizing<[u8; 32]>);
@@ -43,7 +43,7 @@ impl MasterKey {
         let parent = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
-        sync_directory(parent.unwrap_or(Path::new(".")))?;
+        Disk::default().sync_directory(parent.unwrap_or(Path::new(".")))?;
         Ok(Self(key))
     }
 

@@ -33,7 +33,7 @@ use self::{
     seal::Sealer,
 };
 use super::{
-    BeforeSync, Counters, LedgerId, StoreError, StreamId,
+    BeforeSync, Counters, Disk, LedgerId, StoreError, StreamId,
     directory::DirectoryLock,
     encoding,
     journal::{
@@ -74,6 +74,8 @@ pub struct VaultOptions {
     pub sync_delay: Duration,
     /// Runs before each sync (default none); an error counts as a failed sync.
     pub before_sync: Option<BeforeSync>,
+    /// The file system (default: the real one, unwatched).
+    pub disk: Disk,
 }
 
 type VaultWriter = Option<Writer<Change>>;
@@ -126,7 +128,7 @@ impl Vault {
         origin: &str,
         options: VaultOptions,
     ) -> Result<Self, StoreError> {
-        let lock = DirectoryLock::take(dir)?;
+        let lock = DirectoryLock::take(&options.disk, dir)?;
         let identity = Identity {
             magic: VAULT_MAGIC,
             ledger: LedgerId {
@@ -136,7 +138,7 @@ impl Vault {
         };
         let sealer = Sealer::new(master_key, origin);
         let live = Arc::new(Live::default());
-        let tail = load(dir, &identity, &sealer, &live)?;
+        let tail = load(&options.disk, dir, &identity, &sealer, &live)?;
         live.set_file_bytes(tail.offset);
         let file = VaultFile {
             dir: dir.to_path_buf(),
@@ -296,6 +298,7 @@ impl Vault {
 impl VaultFile {
     fn spawn_writer(&self, tail: Tail) -> Result<Writer<Change>, StoreError> {
         let options = WriterOptions {
+            disk: self.options.disk.clone(),
             dir: self.dir.clone(),
             identity: self.identity.clone(),
             segment_bytes: u64::MAX,
@@ -310,16 +313,23 @@ impl VaultFile {
 }
 
 /// Reads the vault's file, or creates it with the record that later tells a wrong master key.
-fn load(dir: &Path, identity: &Identity, sealer: &Sealer, live: &Live) -> Result<Tail, StoreError> {
+fn load(
+    disk: &Disk,
+    dir: &Path,
+    identity: &Identity,
+    sealer: &Sealer,
+    live: &Live,
+) -> Result<Tail, StoreError> {
     let check = encoding::encode::<RECORD_LIMIT_BYTES, _>(&VaultRecord::Check {
         sealed: sealer.seal(seal::CHECK_DATA, seal::CHECK_TEXT)?,
     })?;
     let mut checked = false;
     let recovery = recover(
+        disk,
         dir,
         identity,
         None,
-        &mut std::iter::once(check),
+        &[check],
         &mut |scanner, scanned| {
             let offset = scanned.position.offset;
             let corrupt = |reason| scanner.corrupt_at(offset, reason, None);

@@ -22,18 +22,23 @@ use crate::{
     encoding::Hash,
     party::Role,
     random::Entropy,
-    share::{self, KeyShare, Nonces},
+    share::{self, Commitment, KeyShare, Nonces, Package},
     signature::IdentityKey,
     time::{GRACE_S, MAX_LIFETIME_S, Time},
     vote::{Verb, Vote, Word},
-    wire::{Agree, Reason, SaltBytes, SignedCommitment, SignedShare},
+    wire::{Agree, OperatorCommitments, Reason, SaltBytes, SignedCommitment, SignedShare},
 };
 
 use super::{
     base::Base,
     checkpoint::{Challenge, Checkpoint, NOT_OWN, Own, behind_sealed},
+    conflict::{self, Conflict},
+    limits::{
+        ASKED_LIMIT, ASKED_WINDOW_S, MAX_TRIES, PACE_LIMIT, PACE_WINDOW_S, RETRY_FIRST_MS,
+        RETRY_MAX_MS,
+    },
     pace::Pace,
-    package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
+    package::{Signing, package_hash, verify_commitment, verify_share, verify_vote},
     turn::Turn,
     types::{
         Begin, BrokerLock, Event, Fault, HeldWord, Input, LoginId, Outcome, Output, Record,
@@ -42,21 +47,6 @@ use super::{
     words::Words,
 };
 use ledgered::Ledgered;
-
-/// Unsuccessful proposals per account in [`PACE_WINDOW_S`] before `begin` is refused (rule 10).
-pub(super) const PACE_LIMIT: u32 = 20;
-/// The window of [`PACE_LIMIT`] in seconds.
-pub(super) const PACE_WINDOW_S: u64 = 600;
-/// Restrict blocks that a device alone may cause per account in [`ASKED_WINDOW_S`]: every one is
-/// kept for ever by both operators, so a device must not fill their disks.
-pub(super) const ASKED_LIMIT: u32 = 30;
-/// The window of [`ASKED_LIMIT`] in seconds.
-pub(super) const ASKED_WINDOW_S: u64 = 600;
-/// Fresh nonces for one block, at most (rule 7).
-pub(super) const MAX_TRIES: u8 = 3;
-
-const RETRY_FIRST_MS: u64 = 1_000;
-const RETRY_MAX_MS: u64 = 16_000;
 
 /// One attempt at a signature: a FROST package lives in RAM and is used once (rule 7).
 #[derive(Debug)]
@@ -75,7 +65,7 @@ pub(super) enum Round {
 #[derive(Debug)]
 pub(super) struct Proposed {
     pub(super) nonces: Nonces,
-    pub(super) own: SignedCommitment,
+    pub(super) own: Commitment,
     pub(super) theirs: SignedCommitment,
 }
 
@@ -117,6 +107,8 @@ pub struct Broker {
     /// The block that the device is locked on and this broker never was (rule 5).
     pub(super) foreign: Option<Block>,
     pub(super) device_restored: bool,
+    /// The proposal that ended with a wrong number and whose `refuse` is not signed yet.
+    pub(super) refusing: Option<Block>,
     pub(super) up: [bool; 3],
     pub(super) compared: bool,
     pub(super) retry_at: Option<Time>,
@@ -167,8 +159,12 @@ impl Broker {
                 begin: None,
                 number: None,
                 matched: true,
-                told: false,
-                round: Round::Preparing,
+                told: broker.state.given_up,
+                round: if broker.state.given_up {
+                    Round::Failed
+                } else {
+                    Round::Preparing
+                },
                 tries: 0,
             });
         }
@@ -190,6 +186,7 @@ impl Broker {
             queued: None,
             foreign: None,
             device_restored: false,
+            refusing: None,
             up: [false; 3],
             compared: false,
             retry_at: None,
@@ -221,6 +218,7 @@ impl Broker {
             && self.queued.is_none()
             && self.foreign.is_none()
             && !self.device_restored
+            && self.refusing.is_none()
             && self.has_no_duty()
     }
 
@@ -228,7 +226,11 @@ impl Broker {
     /// request.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.work.is_none() && self.queued.is_none() && self.foreign.is_none() && self.has_no_duty()
+        self.work.is_none()
+            && self.queued.is_none()
+            && self.foreign.is_none()
+            && self.refusing.is_none()
+            && self.has_no_duty()
     }
 
     /// Whether heads were compared with the trust operator in this session (rule 8): before that
@@ -236,6 +238,12 @@ impl Broker {
     #[must_use]
     pub fn has_compared(&self) -> bool {
         self.compared
+    }
+
+    /// A freeze was asked for, here or by the device, that no sealed block answers yet (rule 10).
+    #[must_use]
+    pub fn is_freeze_pending(&self) -> bool {
+        self.wants_freeze()
     }
 
     /// No durable duty: no lock, no restrict signature, no freeze wanted, not restored.
@@ -287,7 +295,6 @@ impl Broker {
         self.compared
             && self.is_up(Role::TrustOperator)
             && self.state.restrict.is_none()
-            && !self.state.conflict
             && matches!(self.state.base, Base::Standing(_))
     }
 
@@ -389,9 +396,6 @@ impl Broker {
         turn: &mut Turn<'_, E>,
     ) -> Result<(), Refusal> {
         let name = agree.name();
-        if self.state.conflict {
-            return Err(Refusal::Conflict);
-        }
         match (from, agree) {
             (Role::TrustOperator, Agree::Committed { hash, commitment }) => {
                 self.committed(hash, commitment, turn).map_err(unfit(name))
@@ -428,7 +432,7 @@ impl Broker {
                     vote,
                 },
             ) => self
-                .assent(hash, &commitment, &share, vote, turn)
+                .assent(hash, commitment, &share, vote, turn)
                 .map_err(unfit(name)),
             (Role::Device, Agree::Locked { block }) => {
                 self.device_locked(block).map_err(unfit(name))
@@ -469,11 +473,10 @@ impl Broker {
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         let (parties, sub) = (*self.state.base.parties(), self.state.base.sub());
-        let key = self.key.clone();
         let Some(work) = self.work.as_mut().filter(|w| w.block.hash() == hash) else {
             return Err(format!("block {hash} is not the one proposed"));
         };
-        verify_commitment(&parties, Role::TrustOperator, sub, hash, &theirs)?;
+        verify_commitment(&parties, sub, hash, &theirs)?;
         match &work.round {
             Round::Proposed(p) if p.theirs == theirs => {
                 self.repeat_propose(turn);
@@ -494,14 +497,7 @@ impl Broker {
             return Err("this broker holds no share of the account".into());
         };
         work.tries = work.tries.saturating_add(1);
-        let (nonces, commitment) = share::commit(share, hash.0, turn.entropy);
-        let own = Signing {
-            key: &key,
-            role: Role::Broker,
-            sub,
-            block: hash,
-        }
-        .commitment(commitment);
+        let (nonces, own) = share::commit(share, hash.0, turn.entropy);
         work.round = Round::Proposed(Box::new(Proposed {
             nonces,
             own,
@@ -524,7 +520,10 @@ impl Broker {
                 block: work.block.clone(),
                 body: work.body.clone(),
                 salt: work.salt.clone(),
-                commitments: [p.own.clone(), p.theirs.clone()],
+                commitments: OperatorCommitments {
+                    broker: p.own,
+                    trust_operator: p.theirs.clone(),
+                },
             };
             turn.send(Role::Device, propose);
         }

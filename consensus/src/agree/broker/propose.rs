@@ -35,7 +35,7 @@ impl Broker {
     fn may_begin(&mut self, begin: &Begin, now: Time) -> Result<(), Refusal> {
         let s = &self.state;
         let status = match &s.base {
-            _ if s.conflict => return Err(Refusal::Conflict),
+            _ if s.conflict.is_some() => return Err(Refusal::Conflict),
             Base::Dead(_) => return Err(Refusal::Dead),
             Base::Founding(_) => return Err(Refusal::NoGenesis),
             Base::Standing(a) => a.status(),
@@ -252,14 +252,14 @@ impl Broker {
             Reason::WrongNumber,
             turn,
         );
-        self.sign_about(Kind::Refuse, &block, None, turn);
+        self.refusing = Some(block);
         Ok(())
     }
 
     pub(super) fn assent<E: Entropy>(
         &mut self,
         hash: Hash,
-        commitment: &SignedCommitment,
+        commitment: Commitment,
         share: &SignedShare,
         assent: Vote,
         turn: &mut Turn<'_, E>,
@@ -268,7 +268,7 @@ impl Broker {
         if self.state.restrict.is_some() || self.state.restored.is_some() || !self.compared {
             return Err("this broker signs no admit now".into());
         }
-        if self.state.words.denies(&hash).is_some() || self.wants_freeze() {
+        if self.is_unwanted(hash) {
             return Err("the device's own word stands against this block".into());
         }
         let Some(work) = self.work.as_mut().filter(|w| w.block.hash() == hash) else {
@@ -284,12 +284,13 @@ impl Broker {
             return Err("no package is open for this block".into());
         };
         verify_vote(&parties, Role::Device, Verb::Assent, sub, hash, &assent)?;
-        verify_commitment(&parties, Role::Device, sub, hash, commitment)?;
-        let signed = [commitment.clone(), p.own.clone(), p.theirs.clone()];
-        let package = package_of(&signed);
+        let trust_operator = p.theirs.commitment;
+        let package = Package::new([commitment, p.own, trust_operator]);
+        // The device's vote on its share is its vote on the package, its own commitment included.
         let package_hash = package_hash(&package);
         verify_share(&parties, Role::Device, sub, hash, package_hash, share)?;
 
+        let own = p.own;
         let Round::Proposed(p) = std::mem::replace(&mut work.round, Round::Failed) else {
             return Err("no package is open for this block".into());
         };
@@ -310,7 +311,8 @@ impl Broker {
         };
         let endorse = Agree::Endorse {
             block: work.block.clone(),
-            package: signed,
+            commitments: [commitment, own],
+            own: (&trust_operator).into(),
             shares: [share.clone(), signing.share(package_hash, own_share)],
             assent,
             endorse: signing.vote(Verb::Endorse),
@@ -406,6 +408,11 @@ impl Broker {
         reason: Reason,
         turn: &mut Turn<'_, E>,
     ) {
+        let is_open = self.work.as_ref().is_some_and(|w| w.block.hash() == hash);
+        if is_open && reason == Reason::Conflict {
+            // Rule 9: it admits nothing until a freeze is sealed, which is this broker's to propose.
+            self.want_freeze(turn);
+        }
         if let Some(work) = self.work.as_mut().filter(|w| w.block.hash() == hash) {
             // Rule 9: the trust operator's word alone blames nobody; what this broker forwarded is
             // here to be checked.
@@ -424,11 +431,11 @@ impl Broker {
                 work.round = Round::Failed;
                 self.retry_at = None;
                 if !std::mem::replace(&mut work.told, true) {
+                    let login = work.login;
+                    // Rule 6: durable before the caller hears it, so that no restart takes it back.
+                    self.store(Record::GivenUp { hash }, turn);
                     let outcome = Outcome::Refused { by, reason };
-                    turn.tell(Event::Ended {
-                        login: work.login,
-                        outcome,
-                    });
+                    turn.tell(Event::Ended { login, outcome });
                 }
                 return;
             }
@@ -509,16 +516,20 @@ fn share_is_at_fault(share: Option<&KeyShare>, work: &Work, reason: &Reason) -> 
     };
     let Agree::Endorse {
         block,
-        package,
+        commitments: [device_commitment, own_commitment],
+        own: theirs,
         shares: [device, own],
         ..
     } = &**message
     else {
         return false;
     };
+    let Ok(theirs) = Commitment::decode(&theirs.0) else {
+        return false;
+    };
     let checked = share::aggregate(
         key_share.public_keys(),
-        &package_of(package),
+        &Package::new([*device_commitment, *own_commitment, theirs]),
         block.input().as_bytes(),
         &[device.share, own.share, own.share],
     );

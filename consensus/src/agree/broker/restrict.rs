@@ -9,7 +9,7 @@ use crate::{block::Claims, chain::Status, encoding::text_b64, time::RESTRICT_LIF
 impl Broker {
     /// Walks the duties in their order of precedence; signs at most one block.
     pub(super) fn pursue<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
-        if self.state.conflict || matches!(self.state.base, Base::Dead(_)) {
+        if matches!(self.state.base, Base::Dead(_)) {
             return;
         }
         if self.wants_freeze() {
@@ -104,6 +104,12 @@ impl Broker {
                 return true;
             }
         }
+        if let Some(block) = self.refusing.take()
+            && self.state.base.check(&block).is_ok()
+        {
+            self.sign_about(Kind::Refuse, &block, None, turn);
+            return true;
+        }
         if let Some(lock) = &self.state.lock {
             if turn.now < after_grace(lock.block.claims().exp) {
                 return false;
@@ -138,6 +144,11 @@ impl Broker {
         !revoked && (self.state.freeze_above.is_some() || self.state.words.freeze().is_some())
     }
 
+    /// A freeze is wanted, or the device denied this very block: nobody is told that it is admitted.
+    pub(super) fn is_unwanted(&self, hash: Hash) -> bool {
+        self.wants_freeze() || self.state.words.denies(&hash).is_some()
+    }
+
     fn requeue(&mut self) {
         if let Some(work) = self.work.take()
             && let (Some(begin), Some(number)) = (work.begin, work.number)
@@ -151,14 +162,19 @@ impl Broker {
     }
 
     pub(super) fn want_freeze<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
+        let Some(head) = self.state.base.head() else {
+            return;
+        };
+        let above = match self.state.signs_freeze() {
+            // It stands on the true head: whatever displaces it leaves it pending (rule 4).
+            Some(_) if self.compared => return,
+            // It may have been sealed, and lifted, before this copy was made or asked.
+            Some(signed) => signed,
+            None => head.height,
+        };
         // One wish for a head is enough: a freeze that is asked for again fills no disk.
-        if let Some(head) = self.state.base.head()
-            && self
-                .state
-                .freeze_above
-                .is_none_or(|above| above < head.height)
-        {
-            self.store(Record::FreezeWanted { above: head.height }, turn);
+        if self.state.freeze_above.is_none_or(|wanted| wanted < above) {
+            self.store(Record::FreezeWanted { above }, turn);
         }
     }
 
@@ -166,8 +182,9 @@ impl Broker {
     fn sign_own<E: Entropy>(&mut self, kind: Kind, turn: &mut Turn<'_, E>) {
         let mut nonce = [0u8; 16];
         turn.entropy.fill(&mut nonce);
-        let held = match kind {
-            Kind::Freeze => self.state.words.freeze().cloned(),
+        // A word that does not count any more is no reason to give; the wish stands all the same.
+        let held = match (kind, self.state.base.account()) {
+            (Kind::Freeze, Some(account)) => self.state.words.counting(account).cloned(),
             _ => None,
         };
         let aud = self.state.base.iss().to_owned();

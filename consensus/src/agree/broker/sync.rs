@@ -61,6 +61,25 @@ impl Broker {
             turn.send(from, Agree::BlocksFrom { height: ours });
             return Ok(());
         }
+        if let (Some(head), Some(vote)) = (head, vote)
+            && self.state.base.parts_from(&head)
+        {
+            // The blocks behind both heads, if there are any, say more than votes on them.
+            if self.state.conflict.is_none_or(|c| !c.is_shown()) {
+                turn.send(
+                    from,
+                    Agree::BlocksFrom {
+                        height: head.height,
+                    },
+                );
+            }
+            self.send_blocks(from, head.height, turn);
+            if from == Role::TrustOperator {
+                let vote = *vote;
+                self.found(Record::HeadConflict { head, vote }, turn);
+            }
+            return Err(not_ours(Some(head)));
+        }
         if theirs < ours {
             self.send_blocks(from, theirs, turn);
             if from == Role::TrustOperator {
@@ -68,11 +87,7 @@ impl Broker {
                 return Ok(());
             }
         } else if head != self.state.base.head() {
-            return Err(format!(
-                "head {} at height {} is not this broker's",
-                head.map_or_else(String::new, |h| h.hash.to_string()),
-                ours.saturating_sub(1)
-            ));
+            return Err(not_ours(head));
         }
         match from {
             Role::TrustOperator if !self.compared => {
@@ -105,8 +120,12 @@ impl Broker {
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         let before = self.state.base.next_height();
-        for block in sealed {
-            self.adopt(block, turn)?;
+        let mut sealed = sealed.into_iter().peekable();
+        while let Some(block) = sealed.next() {
+            let followed = sealed
+                .peek()
+                .is_some_and(|next| self.is_followed(&block, next));
+            self.adopt(block, followed, turn)?;
         }
         if from == Role::TrustOperator && !self.compared && self.state.base.next_height() > before {
             self.ask_head(turn);
@@ -132,18 +151,40 @@ impl Broker {
         }
     }
 
+    /// Whether a block that this broker signed was sealed, and another one on top of it. Nobody seals
+    /// that one without this broker's signature either: it gave it, and forgot.
+    fn is_followed(&self, block: &Sealed, next: &Sealed) -> bool {
+        let hash = block.block.hash();
+        (self.is_locked(hash) || self.signs(hash))
+            && next.block.claims().prev == hash
+            && self.state.base.verify_rival(next).is_ok()
+    }
+
+    fn is_locked(&self, hash: Hash) -> bool {
+        let lock = self.state.lock.as_ref();
+        lock.is_some_and(|l| l.block.hash() == hash)
+    }
+
+    /// Whether this is the restrict block that this broker signed and that is not sealed yet.
+    fn signs(&self, hash: Hash) -> bool {
+        let restrict = self.state.restrict.as_ref();
+        restrict.is_some_and(|r| r.block.hash() == hash)
+    }
+
     /// Verifies and stores one sealed block, then tells: durable before visible.
-    fn adopt<E: Entropy>(&mut self, sealed: Sealed, turn: &mut Turn<'_, E>) -> Result<(), String> {
+    fn adopt<E: Entropy>(
+        &mut self,
+        sealed: Sealed,
+        followed: bool,
+        turn: &mut Turn<'_, E>,
+    ) -> Result<(), String> {
         let hash = sealed.block.hash();
         let height = sealed.block.claims().height;
         let next = self.state.base.next_height();
+        if self.state.base.rival_of(&sealed.block).is_some() {
+            return self.conflict(sealed, turn);
+        }
         if height < next {
-            if let Some(head) = self.state.base.head()
-                && head.height == height
-                && head.hash != hash
-            {
-                return self.conflict(sealed, turn);
-            }
             if let Some(head) = self.state.base.head() {
                 turn.send(Role::TrustOperator, Agree::Ack { head });
             }
@@ -154,18 +195,10 @@ impl Broker {
             return Err(format!("block has height {height}, expected {next}"));
         }
         self.state.base.verify_but(&sealed, &self.seen())?;
-        let locked = self
-            .state
-            .lock
-            .as_ref()
-            .is_some_and(|l| l.block.hash() == hash);
-        let own_restrict = self
-            .state
-            .restrict
-            .as_ref()
-            .is_some_and(|r| r.block.hash() == hash);
-        if !locked && !own_restrict && next > 0 {
-            // Rule 8: a block that it endorsed and does not know: this is a restored copy.
+        let (locked, own_restrict) = (self.is_locked(hash), self.signs(hash));
+        let is_known = (locked || own_restrict) && !followed;
+        if !is_known && next > 0 {
+            // Rule 8: a block that it signed and does not know: this is a restored copy.
             let wait_s = MAX_LIFETIME_S
                 .saturating_add(GRACE_S)
                 .saturating_add(GRACE_S);
@@ -178,7 +211,7 @@ impl Broker {
         let restored = self.state.restored.is_some();
         // Rule 10: a freeze that reached this broker first is not outrun by an "admitted" that is
         // told after it, wherever the sealed block was on its way.
-        let unwanted = self.wants_freeze() || self.state.words.denies(&hash).is_some();
+        let unwanted = self.is_unwanted(hash);
         let exp = sealed.block.claims().exp;
         self.store(Record::Sealed(Box::new(sealed.clone())), turn);
         let head = Head { height, hash };
@@ -218,22 +251,37 @@ impl Broker {
         Ok(())
     }
 
-    /// Rule 9: two sealed blocks at one height are kept, and stop the account here.
+    /// Rule 9: sealed blocks that can't stand in one chain are kept, and stop admits here. Of a pair
+    /// that an honest broker may have signed, the trust operator alone sealed both; any other carries
+    /// this broker's own signatures, so it says no more than that this is a copy of itself.
     fn conflict<E: Entropy>(
         &mut self,
         sealed: Sealed,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         self.state.base.verify_rival(&sealed)?;
-        let hash = sealed.block.hash();
-        let height = sealed.block.claims().height;
-        self.store(Record::Conflict(Box::new(sealed)), turn);
+        let (hash, height) = (sealed.block.hash(), sealed.block.claims().height);
+        let is_proof = self.state.base.broker_may_have_signed(&sealed.block) == Some(true);
         let what = format!("sealed block {hash} at height {height} beside another");
-        turn.tell(Event::Fault(Fault {
-            culprit: Role::TrustOperator,
-            what,
-        }));
+        let is_news = self.found(Record::Conflict(Box::new(sealed)), turn);
+        if is_news && is_proof {
+            turn.tell(Event::Fault(Fault {
+                culprit: Role::TrustOperator,
+                what,
+            }));
+        }
         Ok(())
+    }
+
+    /// Keeps evidence and tells of it; whether it added to what is on record.
+    fn found<E: Entropy>(&mut self, evidence: Record, turn: &mut Turn<'_, E>) -> bool {
+        let is_news = Conflict::is_news(self.state.conflict, &evidence);
+        if is_news {
+            let told = conflict::told(&self.state.base, &evidence);
+            self.store(evidence, turn);
+            turn.out.extend(told.map(Output::Tell));
+        }
+        is_news
     }
 
     pub(super) fn genesis_dead<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
@@ -244,4 +292,9 @@ impl Broker {
             turn.tell(Event::Dead);
         }
     }
+}
+
+fn not_ours(head: Option<Head>) -> String {
+    let (height, hash) = head.map_or((0, String::new()), |h| (h.height, h.hash.to_string()));
+    format!("head {hash} at height {height} is not this broker's")
 }

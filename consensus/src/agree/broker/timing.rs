@@ -52,6 +52,10 @@ impl Broker {
         } else if self.state.restrict.is_some() {
             self.send_restrict(turn);
         } else if let Some(work) = &self.work {
+            // Rule 10: what a word stands against is not asked for again either.
+            if self.is_unwanted(work.block.hash()) {
+                return;
+            }
             match &work.round {
                 Round::Preparing => {
                     let block = work.block.clone();

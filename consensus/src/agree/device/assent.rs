@@ -8,7 +8,7 @@ impl Device {
         block: Block,
         body: Option<SealedBody>,
         salt: Option<SaltBytes>,
-        commitments: [SignedCommitment; 2],
+        commitments: OperatorCommitments,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         let (hash, height) = (block.hash(), block.claims().height);
@@ -18,12 +18,7 @@ impl Device {
             return Ok(());
         }
         let (parties, sub) = (*self.state.base.parties(), self.state.base.sub());
-        for (role, signed) in [Role::Broker, Role::TrustOperator]
-            .into_iter()
-            .zip(&commitments)
-        {
-            verify_commitment(&parties, role, sub, hash, signed)?;
-        }
+        verify_commitment(&parties, sub, hash, &commitments.trust_operator)?;
         if let Some(lock) = &self.state.lock {
             if lock.hash() == hash {
                 return self.assent_again(commitments, turn);
@@ -167,13 +162,19 @@ impl Device {
     /// prompt, before `exp` only, at most three times (rule 7).
     pub(super) fn assent_again<E: Entropy>(
         &mut self,
-        commitments: [SignedCommitment; 2],
+        commitments: OperatorCommitments,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         let Some(block) = self.state.lock.clone() else {
             return Ok(());
         };
         let hash = block.hash();
+        // Rule 10: from a freeze on it assents to nothing, nor says again that it did: the first time
+        // may have been lost on the way.
+        if let Err(reason) = self.own_eyes(&block, turn.now) {
+            turn.send(Role::Broker, Agree::Refused { hash, reason });
+            return Ok(());
+        }
         let tries = match self.answered.as_ref().filter(|a| a.hash == hash) {
             Some(a) if a.commitments == commitments => {
                 let assent = a.assent.clone();
@@ -183,12 +184,8 @@ impl Device {
             Some(a) => a.tries,
             None => 0,
         };
-        let refused = if tries >= MAX_TRIES {
-            Some(Reason::Tries { limit: MAX_TRIES })
-        } else {
-            self.own_eyes(&block, turn.now).err()
-        };
-        if let Some(reason) = refused {
+        if tries >= MAX_TRIES {
+            let reason = Reason::Tries { limit: MAX_TRIES };
             turn.send(Role::Broker, Agree::Refused { hash, reason });
             return Ok(());
         }
@@ -198,7 +195,7 @@ impl Device {
     pub(super) fn assent<E: Entropy>(
         &mut self,
         block: &Block,
-        commitments: [SignedCommitment; 2],
+        commitments: OperatorCommitments,
         tries: u8,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
@@ -214,14 +211,14 @@ impl Device {
             block: hash,
         };
         let (nonces, commitment) = share::commit(share, hash.0, turn.entropy);
-        let own = signing.commitment(commitment);
-        let [broker, trust_operator] = commitments.clone();
-        let package = package_of(&[own.clone(), broker, trust_operator]);
+        let operators = [commitments.broker, commitments.trust_operator.commitment];
+        let [broker, trust_operator] = operators;
+        let package = Package::new([commitment, broker, trust_operator]);
         let signature = share::sign(share, nonces, block.input().as_bytes(), &hash.0, &package)
             .map_err(|e| e.to_string())?;
         let assent = Agree::Assent {
             hash,
-            commitment: own,
+            commitment,
             share: signing.share(package_hash(&package), signature),
             vote: signing.vote(Verb::Assent),
         };

@@ -19,32 +19,33 @@ use crate::{
     encoding::Hash,
     party::Role,
     random::Entropy,
-    share::{self, KeyShare},
+    share::{self, KeyShare, Package},
     signature::IdentityKey,
     time::{Time, check_times},
     vote::{Verb, Vote, Word},
-    wire::{Agree, Reason, SaltBytes, SignedCommitment},
+    wire::{Agree, OperatorCommitments, Reason, SaltBytes},
 };
 
 use super::{
     base::Base,
-    broker::{MAX_TRIES, after_grace},
-    checkpoint::{Checkpoint, NOT_OWN, Own, behind_sealed},
-    package::{Signing, package_hash, package_of, verify_commitment},
+    broker::after_grace,
+    checkpoint::{Checkpoint, NOT_OWN, Own, Wish, behind_sealed},
+    conflict::{self, Conflict},
+    limits::{MAX_TRIES, REPEAT_MS},
+    package::{Signing, package_hash, verify_commitment},
     turn::Turn,
     types::{Event, Fault, HeldWord, Input, Output, Prompt, Record, Refusal},
     words::Words,
 };
-
-/// How often an unanswered word, or a stale lock, is told again, in milliseconds.
-const REPEAT_MS: u64 = 5_000;
 
 struct Ledgered {
     base: Base,
     lock: Option<Block>,
     words: Words,
     restored_at: Option<Time>,
-    conflict: bool,
+    wish: Wish,
+    /// Conflicting blocks that no freeze answered yet (rule 9).
+    conflict: Option<Conflict>,
 }
 
 impl Ledgered {
@@ -54,27 +55,38 @@ impl Ledgered {
             lock: None,
             words: Words::default(),
             restored_at: None,
-            conflict: false,
+            wish: Wish::None,
+            conflict: None,
         }
     }
 
     fn of_checkpoint(checkpoint: Checkpoint) -> Result<Self, String> {
-        let Own::Device { restored_at } = checkpoint.own else {
+        let Own::Device {
+            restored_at,
+            wish,
+            conflict,
+        } = checkpoint.own
+        else {
             return Err(NOT_OWN.into());
         };
         Ok(Self {
             words: checkpoint.words,
             restored_at,
+            wish,
+            conflict,
             ..Self::new(Base::Standing(Box::new(checkpoint.account)))
         })
     }
 
     /// The record behind a sealed block that was just applied.
     fn behind_sealed(&self) -> Option<Record> {
-        let owes = !self.words.is_empty() || self.restored_at.is_some();
+        let owes =
+            !self.words.is_empty() || self.restored_at.is_some() || self.wish == Wish::Overtaken;
         behind_sealed(&self.base, owes, &self.words, || {
             Some(Own::Device {
                 restored_at: self.restored_at,
+                wish: self.wish,
+                conflict: self.conflict,
             })
         })
     }
@@ -91,14 +103,23 @@ impl Ledgered {
                     self.restored_at = None;
                 }
                 self.base.adopt(sealed)?;
+                let wished = self.words.freeze().is_some();
                 self.words.sealed(sealed);
+                let answered = wished && self.words.freeze().is_none();
+                self.wish = self.wish_after(sealed, answered);
+                self.conflict = self.conflict.and_then(|conflict| conflict.after(sealed));
                 // Rule 5: any valid block at that height releases the lock.
                 self.lock = None;
             }
             Record::DeviceLock(block) => self.lock = Some(block.clone()),
-            Record::Word(held) => self.words.add((**held).clone()),
+            Record::Word(held) => {
+                self.words.add((**held).clone());
+                if held.word.verb != Verb::Deny {
+                    self.wish = Wish::None;
+                }
+            }
             Record::DeviceRestored { at } => self.restored_at = Some(*at),
-            Record::Conflict(_) => self.conflict = true,
+            Record::Conflict(_) => self.conflict = Conflict::with(&self.base, record),
             Record::Body { .. } | Record::Checkpoint(_) | Record::Settled => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
@@ -109,6 +130,20 @@ impl Ledgered {
         }
         Ok(())
     }
+
+    /// What becomes of the last wish to freeze with this block; `answered`: its word fell just now.
+    fn wish_after(&self, sealed: &Sealed, answered: bool) -> Wish {
+        let hash = sealed.block.hash();
+        let held = self.lock.as_ref().is_some_and(|l| l.hash() == hash);
+        match (sealed.block.claims().kind, self.wish) {
+            (Kind::Freeze, Wish::Overtaken) => Wish::Answered,
+            (Kind::Freeze, _) if answered => Wish::Answered,
+            (Kind::Unfreeze, _) if held => Wish::None,
+            (Kind::Unfreeze, Wish::Answered) => Wish::Overtaken,
+            (Kind::Revoke, _) => Wish::None,
+            (_, wish) => wish,
+        }
+    }
 }
 
 /// The proposal in front of the customer.
@@ -116,14 +151,14 @@ struct Open {
     block: Block,
     body: Option<SealedBody>,
     salt: Option<SaltBytes>,
-    commitments: [SignedCommitment; 2],
+    commitments: OperatorCommitments,
     number: Option<u8>,
 }
 
 /// The package last answered, and how often this block was (rule 7).
 struct Answered {
     hash: Hash,
-    commitments: [SignedCommitment; 2],
+    commitments: OperatorCommitments,
     assent: Agree,
     tries: u8,
 }
@@ -309,9 +344,6 @@ impl Device {
             message: name.into(),
             reason,
         };
-        if self.state.conflict {
-            return Err(Refusal::Conflict);
-        }
         match (from, agree) {
             (
                 Role::Broker,
@@ -335,13 +367,17 @@ impl Device {
                 Ok(())
             }
             (_, Agree::Blocks { sealed }) => {
-                let several = sealed.len() > 1;
+                let (several, before) = (sealed.len() > 1, self.state.base.next_height());
                 for block in sealed {
+                    if self.state.base.rival_of(&block.block).is_some() {
+                        // What follows stands on it, and would only be asked for again and again.
+                        return self.conflict(block, turn).map_err(unfit);
+                    }
                     self.adopt(block, from, turn).map_err(unfit)?;
                 }
-                if several {
-                    // A frame holds only so many: ask on until nothing comes.
-                    let height = self.state.base.next_height();
+                let height = self.state.base.next_height();
+                if several && height > before {
+                    // A frame holds only so many: ask on until nothing new comes.
                     turn.send(from, Agree::BlocksFrom { height });
                 }
                 Ok(())
@@ -394,6 +430,9 @@ impl Device {
         check_times(now, c.iat, c.exp).map_err(|e| Reason::Clock(e.to_string()))?;
         if self.state.restored_at.is_some() {
             return Err(Reason::Restored);
+        }
+        if self.state.conflict.is_some() {
+            return Err(Reason::Conflict);
         }
         if self.state.words.denies(&block.hash()).is_some() {
             return Err(Reason::Denied);

@@ -60,13 +60,15 @@ impl Device {
         self.repeat_at = Some(Time(turn.now.0.saturating_add(REPEAT_MS)));
     }
 
-    /// The customer froze after this device assented to an unfreeze and before it held it: the wish
-    /// is the newer one, so it is said again about the block that the operators count from.
+    /// The customer froze after this device assented to an unfreeze and before it held it, or on a
+    /// restored copy that had yet to hear of an older freeze and its end: the wish is the newer one,
+    /// so it is said again about a block that the operators count.
     pub(super) fn renew_freeze<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
         let Some(account) = self.state.base.account() else {
             return;
         };
-        if self.state.words.freeze_is_outdated(account) {
+        let is_overtaken = self.state.wish == Wish::Overtaken;
+        if is_overtaken || self.state.words.freeze_is_outdated(account) {
             let head = account.head().hash;
             self.say(Verb::Freeze, head, None, turn);
         }

@@ -70,19 +70,6 @@ impl Device {
         let (hash, height, kind) = (sealed.block.hash(), c.height, c.kind);
         let next = self.state.base.next_height();
         if height < next {
-            if let Some(head) = self.state.base.head()
-                && head.height == height
-                && head.hash != hash
-            {
-                self.state.base.verify_rival(&sealed)?;
-                let what = format!("sealed block {hash} at height {height} beside another");
-                self.store(Record::Conflict(Box::new(sealed)), turn);
-                // Whoever brought it: without the trust operator no pair of sealed blocks exists.
-                turn.tell(Event::Fault(Fault {
-                    culprit: Role::TrustOperator,
-                    what,
-                }));
-            }
             return Ok(());
         }
         if height > next {
@@ -108,6 +95,36 @@ impl Device {
         if self.state.words.is_empty() && self.state.lock.is_none() {
             self.repeat_at = None;
         }
+        Ok(())
+    }
+
+    /// Rule 9: sealed blocks that can't stand in one chain are kept, this device assents to nothing,
+    /// and asks both operators to freeze.
+    pub(super) fn conflict<E: Entropy>(
+        &mut self,
+        sealed: Sealed,
+        turn: &mut Turn<'_, E>,
+    ) -> Result<(), String> {
+        self.state.base.verify_rival(&sealed)?;
+        let (hash, height) = (sealed.block.hash(), sealed.block.claims().height);
+        let may_broker = self.state.base.broker_may_have_signed(&sealed.block);
+        let evidence = Record::Conflict(Box::new(sealed));
+        if !Conflict::is_news(self.state.conflict, &evidence) {
+            return Ok(());
+        }
+        let told = conflict::told(&self.state.base, &evidence);
+        self.store(evidence, turn);
+        turn.out.extend(told.map(Output::Tell));
+        // Whoever brought it: without the trust operator no pair of sealed blocks exists.
+        let culprits = [
+            Some(Role::TrustOperator),
+            (may_broker == Some(false)).then_some(Role::Broker),
+        ];
+        for culprit in culprits.into_iter().flatten() {
+            let what = format!("signed block {hash} at height {height} beside another");
+            turn.tell(Event::Fault(Fault { culprit, what }));
+        }
+        self.freeze(turn);
         Ok(())
     }
 }

@@ -17,7 +17,9 @@ use crate::{
     encoding::Hash,
     party::Role,
     random::Entropy,
-    share::{self, AggregateError, CompleteError, KeyShare, Nonces},
+    share::{
+        self, AggregateError, Commitment, CommitmentBytes, CompleteError, KeyShare, Nonces, Package,
+    },
     signature::{IdentityKey, SignatureBytes, verify_strict},
     time::{Time, check_times},
     vote::{Verb, Vote, Word},
@@ -27,19 +29,14 @@ use crate::{
 use super::{
     base::Base,
     checkpoint::{Checkpoint, NOT_OWN, Own, behind_sealed},
+    conflict::{self, Conflict},
+    limits::{PREPARE_LIMIT, PREPARE_WINDOW_S, WORD_REPEAT_MS},
     pace::Pace,
-    package::{Signing, package_hash, package_of, verify_commitment, verify_share, verify_vote},
+    package::{Signing, package_hash, verify_share, verify_vote},
     turn::Turn,
     types::{Event, Fault, HeldWord, Input, Output, Record, Refusal},
     words::Words,
 };
-
-/// Proposals per account in [`PREPARE_WINDOW_S`] before the trust operator refuses (rule 2).
-pub(super) const PREPARE_LIMIT: u32 = 120;
-/// The window of [`PREPARE_LIMIT`] in seconds.
-pub(super) const PREPARE_WINDOW_S: u64 = 60;
-/// How often an unanswered device word is repeated to the broker, in milliseconds.
-const WORD_REPEAT_MS: u64 = 5_000;
 
 /// The trust operator's own policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +58,13 @@ struct Ledgered {
     base: Base,
     words: Words,
     acked: Option<Head>,
-    /// When the account was frozen, for the unfreeze delay: the later of the block's `iat`, which
-    /// is the broker's word, and the moment it was sealed here.
+    /// When the last `freeze` was sealed here, for the unfreeze delay. The block's `iat` is the
+    /// broker's word and no part of it.
     frozen_at: Option<u64>,
     /// The block at the head, in full: a repeat is answered with it.
     last: Option<Sealed>,
-    conflict: bool,
+    /// Conflicting blocks, or heads, that no freeze answered yet (rule 9).
+    conflict: Option<Conflict>,
 }
 
 impl Ledgered {
@@ -77,7 +75,7 @@ impl Ledgered {
             acked: None,
             frozen_at: None,
             last: None,
-            conflict: false,
+            conflict: None,
         }
     }
 
@@ -86,6 +84,7 @@ impl Ledgered {
             acked,
             frozen_at,
             last,
+            conflict,
         } = checkpoint.own
         else {
             return Err(NOT_OWN.into());
@@ -95,6 +94,7 @@ impl Ledgered {
             acked,
             frozen_at,
             last: Some(*last),
+            conflict,
             ..Self::new(Base::Standing(Box::new(checkpoint.account)))
         })
     }
@@ -106,6 +106,7 @@ impl Ledgered {
                 acked: self.acked,
                 frozen_at: self.frozen_at,
                 last: Box::new(self.last.clone()?),
+                conflict: self.conflict,
             })
         })
     }
@@ -115,20 +116,18 @@ impl Ledgered {
             Record::Sealed(sealed) => {
                 self.base.adopt(sealed)?;
                 self.words.sealed(sealed);
-                let c = sealed.block.claims();
-                match c.kind {
-                    Kind::Freeze => self.frozen_at = self.frozen_at.max(Some(c.iat)),
-                    Kind::Unfreeze => self.frozen_at = None,
-                    _ => {}
+                self.conflict = self.conflict.and_then(|conflict| conflict.after(sealed));
+                if sealed.block.claims().kind == Kind::Unfreeze {
+                    self.frozen_at = None;
                 }
                 self.last = Some((**sealed).clone());
             }
             Record::Word(held) => self.words.add((**held).clone()),
-            Record::FrozenAt { at } => {
-                self.frozen_at = self.frozen_at.max(Some(at.seconds()));
-            }
+            Record::FrozenAt { at } => self.frozen_at = Some(at.seconds()),
             Record::Acked(head) => self.acked = Some(*head),
-            Record::Conflict(_) => self.conflict = true,
+            Record::Conflict(_) | Record::HeadConflict { .. } => {
+                self.conflict = Conflict::with(&self.base, record);
+            }
             Record::Checkpoint(_) | Record::Settled => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
@@ -157,7 +156,8 @@ pub struct TrustOperator {
 /// An endorsement as it came from the broker.
 struct Endorsement<'a> {
     block: &'a Block,
-    package: &'a [SignedCommitment; 3],
+    commitments: &'a [Commitment; 2],
+    own: CommitmentBytes,
     shares: &'a [SignedShare; 2],
     assent: Vote,
     endorse: Vote,
@@ -349,9 +349,6 @@ impl TrustOperator {
             message: name.into(),
             reason,
         };
-        if self.state.conflict {
-            return Err(Refusal::Conflict);
-        }
         match (from, agree) {
             (Role::Broker, Agree::Prepare { block }) => {
                 self.prepare(&block, turn);
@@ -361,7 +358,8 @@ impl TrustOperator {
                 Role::Broker,
                 Agree::Endorse {
                     block,
-                    package,
+                    commitments,
+                    own,
                     shares,
                     assent,
                     endorse,
@@ -369,7 +367,8 @@ impl TrustOperator {
             ) => {
                 let e = Endorsement {
                     block: &block,
-                    package: &package,
+                    commitments: &commitments,
+                    own,
                     shares: &shares,
                     assent,
                     endorse,

@@ -1,6 +1,7 @@
 //! Completing restrict blocks: what may supersede a lock, and when (rule 4).
 
 use super::*;
+use crate::time::MAX_AHEAD_S;
 
 impl TrustOperator {
     pub(super) fn restrict<E: Entropy>(
@@ -50,9 +51,15 @@ impl TrustOperator {
         Ok(())
     }
 
-    /// Rule 4: what lets a restrict block supersede the broker's lock. `Some` = seconds to wait.
+    /// Rule 4: what lets a restrict block supersede the broker's lock, and rule 2's clock where it
+    /// matters. `Some` = seconds to wait.
     pub(super) fn too_early(&self, r: &Restriction<'_>, now: Time) -> Result<Option<u64>, String> {
         let c = r.block.claims();
+        // Rule 8: what stands behind a `restored` block rests on its time, so it is none to come.
+        let ahead = Time::from_seconds(c.iat.saturating_sub(MAX_AHEAD_S)).0;
+        if c.kind == Kind::Restored && now.0 < ahead {
+            return Ok(Some(ahead.saturating_sub(now.0).div_ceil(1000)));
+        }
         let Some(named) = c.supersedes else {
             return match r.superseded {
                 None => Ok(None),
@@ -106,7 +113,15 @@ impl TrustOperator {
             (Kind::Freeze, Some(word), _) if word.verb == Verb::Deny => {
                 Err("a deny does not ask for a freeze".into())
             }
-            (Kind::Freeze, _, _) | (_, None, _) => Ok(()),
+            // Rule 10: an old word is not said again by the broker.
+            (Kind::Freeze, Some(word), proposal) => {
+                let standing = self.state.words.judge(&self.state.base, word, proposal)?;
+                match standing {
+                    Some(_) => Ok(()),
+                    None => Err("the word was answered by an earlier freeze".into()),
+                }
+            }
+            (_, None, _) => Ok(()),
             (kind, Some(_), _) => Err(format!("kind `{}` carries a word", kind.name())),
         }
     }

@@ -14,6 +14,9 @@ impl TrustOperator {
         }
         self.state.base.check(block).map_err(Reason::Rule)?;
         check_times(now, c.iat, c.exp).map_err(|e| Reason::Clock(e.to_string()))?;
+        if self.state.conflict.is_some() {
+            return Err(Reason::Conflict);
+        }
         if self.state.words.denies(&block.hash()).is_some() {
             return Err(Reason::Denied);
         }
@@ -110,8 +113,7 @@ impl TrustOperator {
             self.commit(e.block, turn);
             return Ok(());
         };
-        let [_, _, own] = e.package;
-        if *own != open.commitment {
+        if e.own != CommitmentBytes::from(&open.commitment.commitment) {
             // An older package of this block: the nonce of the newer one stays unused.
             let commitment = open.commitment.clone();
             self.open = Some(open);
@@ -140,33 +142,23 @@ impl TrustOperator {
         }
     }
 
-    /// Checks every vote, adds its own share, aggregates, verifies (rules 3, 9).
+    /// Checks both votes on the block, adds its own share, aggregates, verifies (rules 3, 9).
     pub(super) fn seal_signature(
         &self,
         e: &Endorsement<'_>,
         open: Open,
     ) -> Result<(Proof, Votes), Fault> {
-        let blame = |culprit: Role| move |what: String| Fault { culprit, what };
         let (parties, sub) = (self.state.base.parties(), self.state.base.sub());
         let (hash, broker) = (e.block.hash(), Role::Broker);
-        let [device_commitment, broker_commitment, _] = e.package;
-        let [device_share, broker_share] = e.shares;
+        let by_broker = |what: String| Fault {
+            culprit: broker,
+            what,
+        };
         // What the broker forwards must carry its owner's vote; without one the broker is at
         // fault, never the owner.
-        verify_vote(parties, broker, Verb::Endorse, sub, hash, &e.endorse)
-            .map_err(blame(broker))?;
+        verify_vote(parties, broker, Verb::Endorse, sub, hash, &e.endorse).map_err(by_broker)?;
         verify_vote(parties, Role::Device, Verb::Assent, sub, hash, &e.assent)
-            .map_err(blame(broker))?;
-        verify_commitment(parties, Role::Device, sub, hash, device_commitment)
-            .map_err(blame(broker))?;
-        verify_commitment(parties, broker, sub, hash, broker_commitment).map_err(blame(broker))?;
-        let package = package_of(e.package);
-        let package_hash = package_hash(&package);
-        verify_share(parties, Role::Device, sub, hash, package_hash, device_share)
-            .map_err(blame(broker))?;
-        verify_share(parties, broker, sub, hash, package_hash, broker_share)
-            .map_err(blame(broker))?;
-
+            .map_err(by_broker)?;
         let own_fault = |what: String| Fault {
             culprit: Role::TrustOperator,
             what,
@@ -175,14 +167,15 @@ impl TrustOperator {
             .share
             .as_ref()
             .ok_or_else(|| own_fault("no key share".into()))?;
+        let [device, broker] = *e.commitments;
+        let package = Package::new([device, broker, open.commitment.commitment]);
         let message = e.block.input().as_bytes();
-        let theirs = [device_share.share, broker_share.share];
+        let theirs = e.shares.each_ref().map(|signed| signed.share);
         let completed = share::complete(key_share, open.nonces, message, &hash.0, &package, theirs);
-        let signature = completed.map_err(|e| match e {
-            CompleteError::Aggregate(AggregateError::Culprits { roles }) => Fault {
-                culprit: roles.first().copied().unwrap_or(Role::TrustOperator),
-                what: format!("signature share for block {hash} does not verify"),
-            },
+        let signature = completed.map_err(|error| match error {
+            CompleteError::Aggregate(AggregateError::Culprits { roles }) => {
+                self.blame(e, &package, &roles)
+            }
             other => own_fault(other.to_string()),
         })?;
         let proof = Proof::Account(signature);
@@ -208,6 +201,26 @@ impl TrustOperator {
             },
         };
         Ok((proof, votes))
+    }
+
+    /// Who is at fault when the shares make no signature. A signature that verifies needs no look at
+    /// the votes on shares (8); one that fails does: a share is a fault only against the package
+    /// that its sender signed, and what lacks its owner's vote is its forwarder's fault (rule 9).
+    fn blame(&self, e: &Endorsement<'_>, package: &Package, roles: &[Role]) -> Fault {
+        let (parties, sub) = (self.state.base.parties(), self.state.base.sub());
+        let (hash, package) = (e.block.hash(), package_hash(package));
+        for (role, signed) in [Role::Device, Role::Broker].into_iter().zip(e.shares) {
+            if let Err(what) = verify_share(parties, role, sub, hash, package, signed) {
+                return Fault {
+                    culprit: Role::Broker,
+                    what,
+                };
+            }
+        }
+        Fault {
+            culprit: roles.first().copied().unwrap_or(Role::TrustOperator),
+            what: format!("signature share for block {hash} does not verify"),
+        }
     }
 
     /// The commit point (rule 3): make durable what was verified, only then answer. An admit block

@@ -95,10 +95,21 @@ impl TrustOperator {
             turn.send(Role::Broker, Agree::BlocksFrom { height: ours });
             return Ok(());
         }
-        if theirs == ours && head != self.state.base.head() {
-            return Err(format!(
-                "the broker's head at height {theirs} is not this one's"
-            ));
+        if let (Some(head), Some(vote)) = (head, vote)
+            && self.state.base.parts_from(&head)
+        {
+            // The blocks behind both heads, if there are any, say more than votes on them.
+            if self.state.conflict.is_none_or(|c| !c.is_shown()) {
+                let height = head.height;
+                turn.send(Role::Broker, Agree::BlocksFrom { height });
+            }
+            self.send_blocks(Role::Broker, head.height, turn);
+            let vote = *vote;
+            self.found(Record::HeadConflict { head, vote }, turn);
+            return Err(not_ours(head));
+        }
+        if let Some(head) = head.filter(|h| theirs == ours && Some(*h) != self.state.base.head()) {
+            return Err(not_ours(head));
         }
         if let Some(head) = head.filter(|_| theirs == ours) {
             self.ack(head, turn);
@@ -126,13 +137,10 @@ impl TrustOperator {
         for block in sealed {
             let height = block.block.claims().height;
             let next = self.state.base.next_height();
+            if self.state.base.rival_of(&block.block).is_some() {
+                return self.conflict(block, turn);
+            }
             if height < next {
-                if let Some(last) = &self.state.last
-                    && last.block.claims().height == height
-                    && last.block.hash() != block.block.hash()
-                {
-                    return self.conflict(block, turn);
-                }
                 continue;
             }
             if height > next {
@@ -148,23 +156,41 @@ impl TrustOperator {
         Ok(())
     }
 
+    /// Rule 9: sealed blocks that can't stand in one chain are kept, and stop admits here. This
+    /// party's own signatures are on both, so it is a restored copy; the broker is at fault for a
+    /// pair with the head that no honest one signs, and for no other.
     pub(super) fn conflict<E: Entropy>(
         &mut self,
         sealed: Sealed,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
         self.state.base.verify_rival(&sealed)?;
+        let is_proof = self.state.base.broker_may_have_signed(&sealed.block) == Some(false);
         let what = format!(
-            "sealed block {} at height {} beside another",
+            "signed block {} at height {} beside another",
             sealed.block.hash(),
             sealed.block.claims().height
         );
-        self.store(Record::Conflict(Box::new(sealed)), turn);
-        turn.tell(Event::Fault(Fault {
-            culprit: Role::Broker,
-            what,
-        }));
+        let is_news = self.found(Record::Conflict(Box::new(sealed)), turn);
+        if is_news && is_proof {
+            turn.tell(Event::Fault(Fault {
+                culprit: Role::Broker,
+                what,
+            }));
+        }
         Ok(())
+    }
+
+    /// Keeps evidence and tells of it; whether it added to what is on record.
+    fn found<E: Entropy>(&mut self, evidence: Record, turn: &mut Turn<'_, E>) -> bool {
+        let is_news = Conflict::is_news(self.state.conflict, &evidence);
+        if is_news {
+            let told = conflict::told(&self.state.base, &evidence);
+            self.open = None;
+            self.store(evidence, turn);
+            turn.out.extend(told.map(Output::Tell));
+        }
+        is_news
     }
 
     pub(super) fn word<E: Entropy>(
@@ -204,4 +230,9 @@ impl TrustOperator {
             turn.tell(Event::Dead);
         }
     }
+}
+
+fn not_ours(head: Head) -> String {
+    let Head { height, hash } = head;
+    format!("the broker's head {hash} at height {height} is not in this chain")
 }

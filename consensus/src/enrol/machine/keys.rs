@@ -294,8 +294,13 @@ impl Enrolment {
                 sub: founding.sub,
                 hash: founding.transcript,
             };
+            // Nobody is named: whoever told the two others different things made this, and a vote for
+            // another transcript looks like one that is none.
             vote.verify(&statement, self.parties().key(role))
-                .map_err(|e| Trouble::by(role, format!("transcripts differ: {e}")))?;
+                .map_err(|e| Trouble {
+                    culprit: None,
+                    reason: format!("the {role} did not vote for this transcript: {e}"),
+                })?;
         }
         self.ready = true;
         out.push(EnrolOutput::Ready);

@@ -365,7 +365,7 @@ impl Enrolment {
         if self.role != Role::Broker || !self.ready {
             return out;
         }
-        if *expected != digits {
+        if !expected.is(digits) {
             self.tries_left = self.tries_left.saturating_sub(1);
             out.push(EnrolOutput::WrongDigits {
                 left: self.tries_left,
@@ -460,7 +460,9 @@ impl Enrolment {
             ) => {
                 if matches!(self.stage, Stage::Keys) {
                     self.take_key(Role::Broker, &broker_key)?;
-                    self.take_key(Role::TrustOperator, &trust_operator_key)?;
+                    // What the broker passes on without its owner's vote is the broker's fault (rule 9).
+                    self.take_key(Role::TrustOperator, &trust_operator_key)
+                        .map_err(|trouble| Trouble::by(Role::Broker, trouble.reason))?;
                     self.start_round1(entropy);
                     self.send_round1(Role::Broker, out);
                     self.send_round1(Role::TrustOperator, out);

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{
     idle::{self, Idle},
-    logins::{self, Measured},
+    logins,
+    measured::Measured,
     stage::StageArgs,
 };
 use crate::output::{Exit, Failure, Output};

@@ -124,7 +124,7 @@ async fn hear(heard: Arc<Heard>, mut lines: Lines<BufReader<ChildStdout>>) {
             Ok(Said::Lines { up }) => {
                 heard.lines.send_replace(up);
             }
-            Ok(Said::Ready { .. }) => {}
+            Ok(Said::Ready { .. } | Said::Flooded { .. }) => {}
             Err(error) => heard.failed(usize::MAX, format!("a line of the devices: {error}")),
         }
     }

@@ -101,6 +101,8 @@ async fn serve(args: &Args) -> Result<(), Failure> {
                     drop(customer.numbers.send((nonce, number)).await);
                 }
             }
+            // Nobody here is hostile.
+            Told::Flood { .. } => {}
             Told::Lines => {
                 let up = lines_up(&devices).await?;
                 drop(said.send(Said::Lines { up }).await);
@@ -116,7 +118,7 @@ async fn serve(args: &Args) -> Result<(), Failure> {
 }
 
 /// Lines from the bench, read on a thread of their own until the pipe ends.
-fn read() -> mpsc::Receiver<Told> {
+pub(super) fn read() -> mpsc::Receiver<Told> {
     let (sender, told) = mpsc::channel(1024);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {

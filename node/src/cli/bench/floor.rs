@@ -1,7 +1,7 @@
 //! The floor: the CPU time of the least work of one login, by the library alone.
 //!
-//! Timed with each thread's own CPU clock while nothing else runs here, before the load and after it;
-//! the median of all rounds stands against machines whose pace changes. On as many threads at once as
+//! Timed with each thread's own CPU clock while nothing else runs here, before and after each slice of
+//! the load, because a machine's pace changes within seconds. On as many threads at once as
 //! the load keeps busy: processors that share a core each get less done in the same CPU time, so a floor
 //! of one thread on an idle machine and a load on all of them would be two units.
 
@@ -10,27 +10,35 @@ use warifu_consensus::{random::SeededEntropy, share::floor::Floor};
 
 use crate::output::{Exit, Failure};
 
-/// Rounds of one measurement: about half a second.
-const ROUNDS: usize = 300;
+/// Rounds of one measurement on each thread: about a fifth of a second.
+const ROUNDS: usize = 120;
 /// About as long as the signing input of a login.
 const MESSAGE: [u8; 600] = [b'a'; 600];
 
-/// Microseconds of CPU of each round so far.
-#[derive(Debug, Default)]
+/// Microseconds of CPU of each round of one measurement, or of several.
+#[derive(Clone, Debug, Default)]
 pub(super) struct FloorTimes {
     alone: Vec<f64>,
     crowded: Vec<f64>,
 }
 
 impl FloorTimes {
-    /// Times [`ROUNDS`] more rounds on one thread, and on `in_flight` at once, at most one for each
+    /// Times [`ROUNDS`] rounds on one thread, and on `in_flight` at once, at most one for each
     /// processor. Blocks.
-    pub(super) fn measure(&mut self, in_flight: usize) -> Result<(), Failure> {
+    pub(super) fn measure(in_flight: usize) -> Result<FloorTimes, Failure> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        self.alone.extend(rounds()?);
-        self.crowded
-            .extend(at_once(in_flight.clamp(1, processors))?);
-        Ok(())
+        Ok(FloorTimes {
+            alone: rounds()?,
+            crowded: at_once(in_flight.clamp(1, processors))?,
+        })
+    }
+
+    /// Both measurements as one.
+    pub(super) fn and(&self, other: &FloorTimes) -> FloorTimes {
+        FloorTimes {
+            alone: [self.alone.as_slice(), &other.alone].concat(),
+            crowded: [self.crowded.as_slice(), &other.crowded].concat(),
+        }
     }
 
     /// The median round in microseconds: on one thread, and on all that the load keeps busy.
@@ -39,9 +47,10 @@ impl FloorTimes {
     }
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or_default()
+/// The median, of an even number of values the upper one; zero of none.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 fn at_once(threads: usize) -> Result<Vec<f64>, Failure> {

@@ -12,7 +12,7 @@ use super::{
     customers::Customers,
     enrol::{Services, enrol_all},
     files,
-    logins::real,
+    measured::real,
     play, progress,
     stage::{Node, Stage, StageArgs},
     usage::rss_kib,
@@ -104,7 +104,7 @@ async fn act(stage: &mut Stage, args: &Args) -> Result<Idle, Failure> {
     })
 }
 
-async fn wait_for_lines(customers: &Customers, devices: usize) -> Result<(), Failure> {
+pub(super) async fn wait_for_lines(customers: &Customers, devices: usize) -> Result<(), Failure> {
     let bar = progress("lines", devices);
     let mut up = 0;
     let waiting = async {

@@ -62,10 +62,10 @@ struct Shared {
     ends: Mutex<Ends>,
 }
 
-/// Logins that are kept in flight until [`Load::stop`].
+/// Logins that are kept in flight from [`Load::go`] to [`Load::rest`].
 pub(super) struct Load {
     shared: Arc<Shared>,
-    stop: tokio::sync::watch::Sender<bool>,
+    going: tokio::sync::watch::Sender<bool>,
     workers: JoinSet<()>,
 }
 
@@ -74,14 +74,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Load {
-    /// Begins `in_flight` logins at once, and another whenever one ends. `pins` are the accounts in
-    /// the order of their devices.
-    pub(super) fn start(
-        services: Services,
-        customers: Arc<Customers>,
-        pins: Vec<Pin>,
-        in_flight: usize,
-    ) -> Load {
+    /// Nothing yet. `pins` are the accounts in the order of their devices.
+    pub(super) fn new(services: Services, customers: Arc<Customers>, pins: Vec<Pin>) -> Load {
         let account = |(device, pin)| Account {
             device,
             pin,
@@ -93,17 +87,43 @@ impl Load {
             idle: Mutex::new(pins.into_iter().enumerate().map(account).collect()),
             ends: Mutex::default(),
         });
-        let stop = tokio::sync::watch::Sender::new(false);
-        let mut workers = JoinSet::new();
-        for _ in 0..in_flight {
-            let (shared, stopped) = (Arc::clone(&shared), stop.subscribe());
-            workers.spawn(async move { while !*stopped.borrow() && shared.another().await {} });
-        }
         Load {
             shared,
-            stop,
-            workers,
+            going: tokio::sync::watch::Sender::new(false),
+            workers: JoinSet::new(),
         }
+    }
+
+    /// Begins `in_flight` logins at once, and another whenever one ends.
+    pub(super) fn go(&mut self, in_flight: usize) {
+        self.going.send_replace(true);
+        for _ in 0..in_flight {
+            let (shared, going) = (Arc::clone(&self.shared), self.going.subscribe());
+            let another = async move { while *going.borrow() && shared.another().await {} };
+            self.workers.spawn(another);
+        }
+    }
+
+    /// Begins a login every `pace`, however long the others take.
+    pub(super) fn go_paced(&mut self, pace: Duration) {
+        self.going.send_replace(true);
+        let (own, going) = (Arc::clone(&self.shared), self.going.subscribe());
+        self.workers.spawn(async move {
+            let mut due = tokio::time::interval(pace);
+            let mut open = JoinSet::new();
+            while *going.borrow() {
+                due.tick().await;
+                let shared = Arc::clone(&own);
+                open.spawn(async move { shared.another().await });
+                while open.try_join_next().is_some() {}
+            }
+            open.join_all().await;
+        });
+    }
+
+    /// What ended since this was asked last.
+    pub(super) fn take_ends(&self) -> Ends {
+        std::mem::take(&mut *lock(&self.shared.ends))
     }
 
     /// Logins admitted so far.
@@ -111,13 +131,17 @@ impl Load {
         lock(&self.shared.ends).admitted.len()
     }
 
-    /// Begins no more, waits for those in flight, and gives all that ended.
+    /// Begins no more and waits for those in flight.
+    pub(super) async fn rest(&mut self) {
+        self.going.send_replace(false);
+        while self.workers.join_next().await.is_some() {}
+    }
+
+    /// All that ended.
     ///
     /// # Errors
     /// When there were too few accounts to keep so many logins in flight.
-    pub(super) async fn stop(mut self) -> Result<Ends, Failure> {
-        self.stop.send_replace(true);
-        while self.workers.join_next().await.is_some() {}
+    pub(super) fn ends(self) -> Result<Ends, Failure> {
         let ends = std::mem::take(&mut *lock(&self.shared.ends));
         if ends.starved {
             let accounts = lock(&self.shared.idle).len();

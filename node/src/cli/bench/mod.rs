@@ -9,11 +9,14 @@ mod customers;
 mod devices;
 mod enrol;
 mod files;
+mod flood;
 mod floor;
+mod hostile;
 mod idle;
 mod load;
 mod logins;
 mod marker;
+mod measured;
 mod pipe;
 mod process;
 mod scrape;
@@ -37,9 +40,14 @@ pub(super) enum Command {
     Idle(idle::Args),
     /// The whole set, as a table in Markdown.
     All(all::Args),
+    /// Logins at a steady pace, calm and under hostile peers in turn: what the peers cost the customers.
+    Hostile(hostile::Args),
     /// The process of devices that the others start.
     #[command(hide = true)]
     Devices(devices::Args),
+    /// The process of hostile peers.
+    #[command(hide = true)]
+    Flood(flood::Args),
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
@@ -47,7 +55,9 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Logins(args) => logins::run(&args, output),
         Command::Idle(args) => idle::run(&args, output),
         Command::All(args) => all::run(&args, output),
+        Command::Hostile(args) => hostile::run(&args, output),
         Command::Devices(args) => devices::run(&args),
+        Command::Flood(args) => flood::run(&args),
     }
 }
 

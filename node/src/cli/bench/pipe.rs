@@ -31,6 +31,11 @@ pub(super) enum Told {
     },
     /// How many devices have their line to the broker?
     Lines,
+    /// Hostile peers only: send, or be quiet.
+    Flood {
+        /// Whether to send.
+        on: bool,
+    },
 }
 
 /// What the devices say.
@@ -60,5 +65,16 @@ pub(super) enum Said {
     Lines {
         /// Devices whose line to the broker is up.
         up: usize,
+    },
+    /// What the hostile peers did so far; the answer to [`Told::Flood`].
+    Flooded {
+        /// Connections that were made.
+        connections: u64,
+        /// Noise handshakes that an operator worked on.
+        handshakes: u64,
+        /// Frames that were handed to lines.
+        frames: u64,
+        /// Bytes that were sent, as frames or as noise.
+        bytes: u64,
     },
 }

@@ -77,6 +77,7 @@ pub(super) struct Stage {
     broker: Option<Process>,
     trust_operator: Option<Process>,
     devices: Option<Process>,
+    hostile: Option<Process>,
     sync_delay_ms: u64,
     http: String,
     metrics: [String; 2],
@@ -116,6 +117,7 @@ impl Stage {
             broker: None,
             trust_operator: None,
             devices: None,
+            hostile: None,
             sync_delay_ms,
             http: String::new(),
             metrics: Default::default(),
@@ -235,7 +237,7 @@ impl Stage {
             callers.push(Caller {
                 name: format!("bench-{number}"),
                 aud: AUD.to_owned(),
-                scopes: Scope::ALL.to_vec(),
+                scopes: vec![Scope::Login, Scope::Enrol],
                 hash: token_hash(&token),
             });
             let token = Token::new(&token);
@@ -335,6 +337,63 @@ impl Stage {
         process.first_line().await.map(drop)
     }
 
+    /// Starts the process of hostile peers: `pinned` of them have the keys of the devices from
+    /// number `from` on, which must not run.
+    pub(super) async fn start_hostile(
+        &mut self,
+        from: usize,
+        pinned: usize,
+        connections: usize,
+    ) -> Result<(), Failure> {
+        let mut arguments: Vec<OsString> = vec!["bench".into(), "flood".into(), "--dir".into()];
+        arguments.push(self.devices_dir().into());
+        arguments.extend([
+            format!("--from={from}").into(),
+            format!("--pinned={pinned}").into(),
+            format!("--connections={connections}").into(),
+            "--operators".into(),
+        ]);
+        for node in [Node::Broker, Node::TrustOperator] {
+            arguments.push(self.socket(node)?.into());
+        }
+        let log = self.dir.path().join("hostile.log");
+        let process = Process::spawn("process of hostile peers", arguments, log)?;
+        let process = self.hostile.insert(process);
+        let marker = self.marker.clone();
+        process.tell(&Told::Marker { marker }).await?;
+        process.first_line().await.map(drop)
+    }
+
+    /// The process of hostile peers.
+    pub(super) fn hostile(&mut self) -> Result<&mut Process, Failure> {
+        let missing = || Failure::new(Exit::Unreachable, "no hostile peers are running");
+        self.hostile.as_mut().ok_or_else(missing)
+    }
+
+    /// Where an operator listens for parties: address and port.
+    fn socket(&self, node: Node) -> Result<String, Failure> {
+        let path = self.path(node).join(config::FILE_NAME);
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|error| io("read a configuration", &error))?;
+        let file = config::File::parse(&path, &text)
+            .map_err(|error| Failure::from_error(Exit::Configuration, &error))?;
+        let listen = file.node.listen.first().map(String::as_str);
+        let mut parts = listen.unwrap_or_default().split('/').skip(2).step_by(2);
+        match (parts.next(), parts.next()) {
+            (Some(ip), Some(port)) => Ok(format!("{ip}:{port}")),
+            _ => Err(Failure::new(
+                Exit::Configuration,
+                format!("the {} listens nowhere", node.name()),
+            )),
+        }
+    }
+
+    /// What an operator has logged.
+    pub(super) fn log(&self, node: Node) -> Result<String, Failure> {
+        let path = self.dir.path().join(format!("{}.log", node.name()));
+        std::fs::read_to_string(path).map_err(|error| io("read a log", &error))
+    }
+
     /// Stops the process of the devices.
     pub(super) async fn stop_devices(&mut self) {
         if let Some(devices) = self.devices.take() {
@@ -369,6 +428,9 @@ impl Stage {
 
     /// Stops every process, the devices first, and removes the directory.
     pub(super) async fn close(mut self) -> Result<(), Failure> {
+        if let Some(hostile) = self.hostile.take() {
+            hostile.stop().await;
+        }
         self.stop_devices().await;
         for node in Node::ALL.into_iter().rev() {
             self.stop_node(node).await;

@@ -10,7 +10,7 @@ use std::{
 use super::{Device, unexpected};
 use crate::{
     control::{Answer, EnrolState, EnrolView, MAX_REQUEST, Request},
-    output::{Exit, Failure, Style, large},
+    output::{Exit, Failure, Lang, Style, large},
     progress, words,
 };
 
@@ -33,7 +33,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(device: &Device, args: Args) -> Result<(), Failure> {
-    let uri = ticket(args.ticket)?;
+    let uri = ticket(args.ticket, device.output.lang())?;
     let waiting = progress::spinner("making the key", device.output.is_json());
     let mut view = enrolment(device, Request::Enrol { uri }).await?;
     let mut is_shown = false;
@@ -90,11 +90,15 @@ fn done(device: &Device, view: &EnrolView) -> Result<(), Failure> {
 }
 
 /// The ticket that an argument names: `-`, a file, or the ticket itself.
-fn ticket(named: String) -> Result<String, Failure> {
+fn ticket(named: String, lang: Lang) -> Result<String, Failure> {
     if named == "-" {
         let stdin = io::stdin();
         return if stdin.is_terminal() {
             // Pasted: the line's end is the ticket's.
+            eprintln!(
+                "{}",
+                lang.both(words::PASTE_TICKET.0, words::PASTE_TICKET.1)
+            );
             let mut line = String::new();
             let limit = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
             let read = stdin.lock().take(limit).read_line(&mut line);

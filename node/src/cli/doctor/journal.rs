@@ -163,7 +163,7 @@ fn tell(patient: &Patient<'_>, journal: &Journal, torn: u64, report: &mut Report
     if torn > 0 && patient.is_running() {
         report.note("journal", "the node is writing its last record", "", "");
     } else if torn > 0 {
-        let found = format!("{torn} bytes of an incomplete last record");
+        let found = format!("{torn} bytes of an unfinished last write");
         let advice = "nothing: nobody was promised it, and the next start cuts it";
         report.note("journal", found, "", advice);
     }
@@ -180,7 +180,7 @@ fn tell_stopped(stopped: Stopped, report: &mut Report) {
         Stopped::Store(error) => {
             let found = error.to_string();
             let (exit, expected, advice) = match error {
-                StoreError::FutureVersion { .. } => (
+                StoreError::FutureVersion { .. } | StoreError::PastVersion { .. } => (
                     Exit::Configuration,
                     "a format that this release reads",
                     "use the release that wrote it",

@@ -39,23 +39,57 @@ pub(super) fn check(patient: &Patient<'_>, report: &mut Report) {
         }
     }
     open_files(patient, report);
+    core_files(patient, report);
+}
+
+/// The limits of the running node as the system tells them, else of this process.
+fn limits(patient: &Patient<'_>) -> Option<String> {
+    let pid = patient.running.and_then(|occupant| occupant.pid);
+    let path = match pid {
+        Some(pid) => PathBuf::from(format!("/proc/{pid}/limits")),
+        None => PathBuf::from("/proc/self/limits"),
+    };
+    fs::read_to_string(path).ok()
+}
+
+/// A core file would hold shares and keys as they are in memory.
+fn core_files(patient: &Patient<'_>, report: &mut Report) {
+    if patient.running.and_then(|occupant| occupant.pid).is_none() {
+        return;
+    }
+    let Some(found) = limits(patient).and_then(|text| soft_limit(&text, "Max core file size"))
+    else {
+        report.note(
+            "core dumps",
+            "the limit of core files can't be read here",
+            "",
+            "",
+        );
+        return;
+    };
+    if found == 0 {
+        report.ok("core dumps", "the node may write none");
+    } else {
+        let told = format!("the node may write a core file of {found} bytes");
+        let advice = "restart the node: this release lowers the limit by itself";
+        report.warning(
+            "core dumps",
+            told,
+            "0 bytes: it would hold shares and keys",
+            advice,
+        );
+    }
 }
 
 /// The soft limit of open files of the running node, else of this process, which a node started
 /// from here would get.
 fn open_files(patient: &Patient<'_>, report: &mut Report) {
     let pid = patient.running.and_then(|occupant| occupant.pid);
-    let (whose, path) = match pid {
-        Some(pid) => ("the node", PathBuf::from(format!("/proc/{pid}/limits"))),
-        None => (
-            "a node started from here",
-            PathBuf::from("/proc/self/limits"),
-        ),
+    let whose = match pid {
+        Some(_) => "the node",
+        None => "a node started from here",
     };
-    let Some(found) = fs::read_to_string(&path)
-        .ok()
-        .and_then(|text| soft_limit(&text))
-    else {
+    let Some(found) = limits(patient).and_then(|text| soft_limit(&text, "Max open files")) else {
         report.note(
             "limits",
             "the limit of open files can't be read here",
@@ -85,12 +119,10 @@ fn open_files(patient: &Patient<'_>, report: &mut Report) {
     }
 }
 
-/// The soft limit in the text of /proc/PID/limits; `u64::MAX` for unlimited.
-fn soft_limit(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("Max open files"))?;
-    match line.split_whitespace().nth(3)? {
+/// A soft limit in the text of /proc/PID/limits; `u64::MAX` for unlimited.
+fn soft_limit(text: &str, name: &str) -> Option<u64> {
+    let values = text.lines().find_map(|line| line.strip_prefix(name))?;
+    match values.split_whitespace().next()? {
         "unlimited" => Some(u64::MAX),
         digits => digits.parse().ok(),
     }
@@ -285,12 +317,15 @@ mod tests {
         let text = "Limit                     Soft Limit           Hard Limit           Units\n\
                     Max processes             95990                95990                processes\n\
                     Max open files            1024                 1048576              files\n";
-        assert_eq!(soft_limit(text), Some(1024));
+        assert_eq!(soft_limit(text, "Max open files"), Some(1024));
         assert_eq!(
-            soft_limit("Max open files   unlimited unlimited files"),
+            soft_limit(
+                "Max core file size   unlimited unlimited bytes",
+                "Max core file size"
+            ),
             Some(u64::MAX)
         );
-        assert_eq!(soft_limit(""), None);
+        assert_eq!(soft_limit("", "Max open files"), None);
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn tell_error(error: &StoreError, report: &mut Report) {
             "the master key that sealed it",
             "mend node.master_key: it names another node's key",
         ),
-        StoreError::FutureVersion { .. } => (
+        StoreError::FutureVersion { .. } | StoreError::PastVersion { .. } => (
             Exit::Configuration,
             "a format that this release reads",
             "use the release that wrote it",

@@ -108,6 +108,16 @@ impl Broker {
         }
     }
 
+    /// Whether no freeze is wanted any more: a `freeze` that this copy only catches up with may be
+    /// older than what was asked, and lifted since.
+    async fn is_frozen_as_asked(&self, account: Sub) -> bool {
+        let accounts = &self.inner.operator.accounts;
+        let pending = accounts.with(account, |machine, _| {
+            (machine.is_freeze_pending(), Vec::new())
+        });
+        pending.await == Some(false)
+    }
+
     /// The freeze that an account stands under, if nothing is under way that could end it: an
     /// unfreeze that is open is no reason to believe that a freeze is not needed.
     async fn frozen_already(&self, account: Sub) -> Result<Option<Box<Sealed>>, DeskError> {
@@ -432,7 +442,8 @@ impl Desk for Broker {
                     Ok(Happened::Sealed(sub, sealed))
                         if sub == account
                             && sealed.block.claims().height >= above
-                            && sealed.block.claims().kind == Kind::Freeze =>
+                            && sealed.block.claims().kind == Kind::Freeze
+                            && self.is_frozen_as_asked(account).await =>
                     {
                         return Frozen::Sealed(sealed);
                     }

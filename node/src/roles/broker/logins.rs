@@ -177,11 +177,14 @@ impl Logins {
                     superseded = false;
                 }
                 // As the account decided when the block came: nobody hears "admitted" after a
-                // restrict signature, a freeze that was asked for, a refusal of this very block,
-                // or a restore (protocol rules 6, 8, 10). Nothing is locked while one stands, so
+                // restrict signature, a freeze that was asked for, a refusal of this very block, one
+                // that was told, or a restore (protocol rules 6, 8, 10). Nothing is locked while one stands, so
                 // only what came after the lock counts.
                 Record::RestrictLock(_)
                 | Record::FreezeWanted { .. }
+                | Record::GivenUp { .. }
+                | Record::Conflict(_)
+                | Record::HeadConflict { .. }
                 | Record::BrokerRestored { .. } => superseded = true,
                 Record::Word(held) => {
                     superseded |= held.word.verb != Verb::Deny
@@ -338,6 +341,16 @@ mod tests {
         for between in [
             Record::FreezeWanted { above: 0 },
             Record::BrokerRestored { until: NOW },
+            Record::GivenUp {
+                hash: block().hash(),
+            },
+            Record::HeadConflict {
+                head: warifu_consensus::chain::Head {
+                    height: 1,
+                    hash: Hash([9; 32]),
+                },
+                vote: Vote::Ed25519([0; 64]),
+            },
             word(Verb::Freeze, Hash([9; 32])),
             word(Verb::Disown, Hash([12; 32])),
             word(Verb::Deny, block().hash()),

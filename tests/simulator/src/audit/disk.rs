@@ -1,8 +1,8 @@
 //! What lies on a disk: records in order, what sealed blocks must be, and that nothing vanishes.
 
 use super::{
-    Arc, Auditor, Block, DENY, DISOWN, ENDORSE, FREEZE, Hash, Keys, Party, SEAL, Sealed, TRANSCRIPT,
-    ASSENT, text,
+    ASSENT, Arc, Auditor, Block, DENY, DISOWN, ENDORSE, FREEZE, Hash, Keys, Party, SEAL, Sealed,
+    TRANSCRIPT, text,
 };
 
 /// What a durable record says, as far as an outsider cares.
@@ -36,19 +36,38 @@ pub enum Kept {
 impl Auditor {
     /// A record became durable on a party's disk, at this time of the party's own clock in
     /// milliseconds. `late`: it may be lost again without harm.
-    pub fn kept(&mut self, account: usize, party: Party, bytes: &[u8], late: bool, kept: &Kept, now: u64) {
+    pub fn kept(
+        &mut self,
+        account: usize,
+        party: Party,
+        bytes: &[u8],
+        late: bool,
+        kept: &Kept,
+        now: u64,
+    ) {
         if !late {
             let digest = *blake3::hash(bytes).as_bytes();
             self.accounts[account].records[party.at()].push(digest);
         }
         match kept {
-            Kept::Founding { account_key, parties, sub } => {
-                let keys = Keys { sub: sub.clone(), account: *account_key, parties: *parties };
+            Kept::Founding {
+                account_key,
+                parties,
+                sub,
+            } => {
+                let keys = Keys {
+                    sub: sub.clone(),
+                    account: *account_key,
+                    parties: *parties,
+                };
                 self.accounts[account].keys = Some(keys);
             }
             Kept::Sealed(json) => match self.sealed(json) {
                 Ok(sealed) => self.kept_sealed(account, party, &sealed, now),
-                Err(why) => self.failed(account, format!("the {party} stored no sealed block: {why}")),
+                Err(why) => self.failed(
+                    account,
+                    format!("the {party} stored no sealed block: {why}"),
+                ),
             },
             Kept::Lock(input) => match Block::read(input) {
                 Ok(block) if party == Party::Device => self.device_locked(account, &block),
@@ -90,9 +109,7 @@ impl Auditor {
         let expected = known.len();
         self.count("disk read again");
         if same < expected {
-            let what = format!(
-                "the {party}'s disk lost record {same} of {expected} durable ones"
-            );
+            let what = format!("the {party}'s disk lost record {same} of {expected} durable ones");
             self.failed(account, what);
         }
         expected
@@ -105,7 +122,10 @@ impl Auditor {
         let old = seen.device_locks.insert(block.height, block.hash);
         let freeze = seen.freeze[0].is_some();
         if self.sound(Party::Device) && old.is_some_and(|h| h != block.hash) {
-            self.failed(account, format!("device locked twice at height {}", block.height));
+            self.failed(
+                account,
+                format!("device locked twice at height {}", block.height),
+            );
         }
         if self.honest(Party::Device) && freeze {
             self.failed(account, "device locked after it asked for a freeze".into());
@@ -137,9 +157,14 @@ impl Auditor {
     fn restrict_signed(&mut self, account: usize, block: Block) {
         self.count("restrict lock");
         let (height, hash) = (block.height, block.hash);
-        let old = self.accounts[account].restricts.insert(height, Arc::new(block));
+        let old = self.accounts[account]
+            .restricts
+            .insert(height, Arc::new(block));
         if self.sound(Party::Broker) && old.is_some_and(|b| b.hash != hash) {
-            self.failed(account, format!("broker signed two restrict blocks at height {height}"));
+            self.failed(
+                account,
+                format!("broker signed two restrict blocks at height {height}"),
+            );
         }
     }
 
@@ -179,7 +204,9 @@ impl Auditor {
             || (revoked && block.kind == "freeze")
         {
             let kind = &block.kind;
-            let what = format!("the {party} took `{kind}` into an account frozen={frozen} revoked={revoked}");
+            let what = format!(
+                "the {party} took `{kind}` into an account frozen={frozen} revoked={revoked}"
+            );
             self.failed(account, what);
         }
         let pending = self.accounts[account].freeze[party.at()];
@@ -193,14 +220,20 @@ impl Auditor {
         // The trust operator's chain is never behind the broker's.
         let there = self.accounts[account].holds(Party::TrustOperator, block.height, &block.hash);
         if party == Party::Broker && self.sound(Party::TrustOperator) && !there {
-            let what = format!("broker holds block {}, the trust operator does not", block.height);
+            let what = format!(
+                "broker holds block {}, the trust operator does not",
+                block.height
+            );
             self.failed(account, what);
         }
     }
 
     fn check_place(&mut self, account: usize, party: Party, block: &Block, before: Option<&Block>) {
         let Some(keys) = self.accounts[account].keys.clone() else {
-            self.failed(account, format!("the {party} stored a block of an account never founded"));
+            self.failed(
+                account,
+                format!("the {party} stored a block of an account never founded"),
+            );
             return;
         };
         let (height, prev) = before.map_or((0, [0; 32]), |b| (b.height + 1, b.hash));
@@ -211,10 +244,19 @@ impl Auditor {
             (block.iss == self.pins.origin, "is of another ledger"),
             (block.sub == keys.sub, "is of another account"),
             (block.epoch == 0, "is of another epoch"),
-            ((block.kind == "genesis") == (height == 0), "is no genesis, or a second one"),
-            (block.exp > block.iat && block.exp - block.iat <= 180, "lives too long"),
             (
-                block.kid.as_ref().is_none_or(|kid| *kid == text::thumbprint(&keys.account)),
+                (block.kind == "genesis") == (height == 0),
+                "is no genesis, or a second one",
+            ),
+            (
+                block.exp > block.iat && block.exp - block.iat <= 180,
+                "lives too long",
+            ),
+            (
+                block
+                    .kid
+                    .as_ref()
+                    .is_none_or(|kid| *kid == text::thumbprint(&keys.account)),
                 "names another key",
             ),
             (
@@ -228,7 +270,12 @@ impl Auditor {
                 "founds another account",
             ),
         ];
-        wrong.extend(facts.into_iter().filter(|(so, _)| !so).map(|(_, what)| what));
+        wrong.extend(
+            facts
+                .into_iter()
+                .filter(|(so, _)| !so)
+                .map(|(_, what)| what),
+        );
         for what in wrong {
             let text = format!("the {party}'s block {} {what}", block.height);
             self.failed(account, text);
@@ -239,16 +286,23 @@ impl Auditor {
     fn check_seal(&mut self, account: usize, sealed: &Sealed, pending: Option<u64>, now: u64) {
         let block = &sealed.block;
         let (height, name) = (block.height, text::short(&block.hash));
-        if block.is_admit() && block.kind != "genesis" && let Some(above) = pending {
+        if block.is_admit()
+            && block.kind != "genesis"
+            && let Some(above) = pending
+        {
             let kind = &block.kind;
-            let what = format!("`{kind}` {name} was sealed at {height} after a freeze above {above} was received");
+            let what = format!(
+                "`{kind}` {name} was sealed at {height} after a freeze above {above} was received"
+            );
             self.failed(account, what);
         }
         if block.is_admit() && self.accounts[account].denied[2].contains(&block.hash) {
             self.failed(account, format!("denied block {name} was sealed"));
         }
         // A lock is superseded by the device's own refusal, a freeze, or after exp + 30 s.
-        let Some(named) = block.supersedes else { return };
+        let Some(named) = block.supersedes else {
+            return;
+        };
         self.count("superseding");
         let refused = match &sealed.signed {
             super::text::Signed::Restrict(_, Some(word)) => {
@@ -259,7 +313,11 @@ impl Auditor {
         let exp = self.accounts[account].exps.get(&named);
         let over = exp.is_some_and(|exp| now > (exp + 30) * 1000);
         if !refused && block.kind != "freeze" && !over {
-            let what = format!("`{}` superseded {} before its time", block.kind, text::short(&named));
+            let what = format!(
+                "`{}` superseded {} before its time",
+                block.kind,
+                text::short(&named)
+            );
             self.failed(account, what);
         }
     }
@@ -285,7 +343,9 @@ impl Auditor {
             named.is_some_and(|named| rivals.iter().any(|a| a.hash == named && a.is_admit()))
         };
         if rivals.len() > 2 || !rivals.iter().any(names) {
-            let what = format!("rival sealed blocks at height {height} that only a cheating broker could help to make");
+            let what = format!(
+                "rival sealed blocks at height {height} that only a cheating broker could help to make"
+            );
             if self.sound(Party::Broker) {
                 self.failed(account, what);
             }
@@ -308,7 +368,11 @@ impl Auditor {
                 if !self.signatures.is_by(&keys.account, input, group) {
                     lacks.push("the account key's signature".to_owned());
                 }
-                for ((party, verb), vote) in Party::ALL.into_iter().zip([ASSENT, ENDORSE, SEAL]).zip(votes) {
+                for ((party, verb), vote) in Party::ALL
+                    .into_iter()
+                    .zip([ASSENT, ENDORSE, SEAL])
+                    .zip(votes)
+                {
                     if !self.voted(account, party, verb, &block.hash, vote) {
                         lacks.push(format!("the {party}'s vote"));
                     }
@@ -327,7 +391,10 @@ impl Auditor {
             text::Signed::Restrict(both, word) => {
                 let operators = [Party::Broker, Party::TrustOperator];
                 for (party, signature) in operators.into_iter().zip(both) {
-                    if !self.signatures.is_by(&keys.parties[party.at()], input, signature) {
+                    if !self
+                        .signatures
+                        .is_by(&keys.parties[party.at()], input, signature)
+                    {
                         lacks.push(format!("the {party}'s signature"));
                     }
                 }
@@ -343,7 +410,8 @@ impl Auditor {
                     lacks.push("the broker's durable signature".into());
                 }
                 let word = word.filter(|w| w.verb != FREEZE || block.kind == "freeze");
-                let kept = word.is_none_or(|w| self.accounts[account].words.contains(&(w.verb, w.hash)));
+                let kept =
+                    word.is_none_or(|w| self.accounts[account].words.contains(&(w.verb, w.hash)));
                 if self.sound(Party::Device) && !kept {
                     lacks.push("the device's durable word".into());
                 }

@@ -137,7 +137,10 @@ impl Account {
     /// The height of a block at or after the last unfreeze (else genesis), if it is one.
     fn since_unfreeze(&self, party: Party, hash: &Hash) -> Above {
         let chain = &self.chains[party.at()];
-        let since = chain.iter().rposition(|b| b.kind == "unfreeze").unwrap_or(0);
+        let since = chain
+            .iter()
+            .rposition(|b| b.kind == "unfreeze")
+            .unwrap_or(0);
         let place = chain.iter().skip(since).find(|b| b.hash == *hash)?;
         Some(place.height)
     }
@@ -150,9 +153,8 @@ impl Account {
             (DISOWN, Some(block)) => self.since_unfreeze(party, &block.prev)?,
             _ => return None,
         };
-        let answers = |b: &Arc<Block>| {
-            b.kind == "revoke" || (b.kind == "freeze" && b.height > above)
-        };
+        let answers =
+            |b: &Arc<Block>| b.kind == "revoke" || (b.kind == "freeze" && b.height > above);
         (!self.chains[party.at()].iter().any(answers)).then_some(above)
     }
 }
@@ -270,7 +272,9 @@ impl Auditor {
                     let times = chain.iter().filter(|b| b.hash == hash).count();
                     if self.honest(party) && times != 1 {
                         let hash = text::short(&hash);
-                        let what = format!("admitted block {hash} is {times} times in the {party}'s chain");
+                        let what = format!(
+                            "admitted block {hash} is {times} times in the {party}'s chain"
+                        );
                         self.failed(account, what);
                     }
                 }
@@ -286,7 +290,8 @@ impl Auditor {
                 if self.sound(party)
                     && let Some(above) = standing
                 {
-                    let what = format!("a freeze above {above} that the {party} took in was never sealed");
+                    let what =
+                        format!("a freeze above {above} that the {party} took in was never sealed");
                     self.failed(account, what);
                 }
             }
@@ -302,7 +307,10 @@ impl Auditor {
         let apart = pairs.into_iter().position(|(a, b)| a.hash != b.hash);
         // A cheating trust operator may show the two halves of a superseded pair, see `proven`.
         if let Some(height) = apart.filter(|_| self.honest(Party::TrustOperator)) {
-            self.failed(account, format!("chains of the {one} and the {two} part at {height}"));
+            self.failed(
+                account,
+                format!("chains of the {one} and the {two} part at {height}"),
+            );
         }
     }
 }

@@ -114,7 +114,17 @@ impl Block {
         let text = decode(claims)?;
         let claims = object(&text)?;
         let mut order: Vec<&str> = vec![
-            "iss", "sub", "aud", "iat", "exp", "nonce", "kind", "height", "prev", "epoch", "body",
+            "iss",
+            "sub",
+            "aud",
+            "iat",
+            "exp",
+            "nonce",
+            "kind",
+            "height",
+            "prev",
+            "epoch",
+            "body",
             "supersedes",
         ];
         let kind = string(&claims, "kind")?;
@@ -125,7 +135,10 @@ impl Block {
         let mut wanted = order.clone();
         found.sort_unstable();
         wanted.sort_unstable();
-        let places: Vec<_> = order.iter().map(|k| text.find(&format!("\"{k}\":"))).collect();
+        let places: Vec<_> = order
+            .iter()
+            .map(|k| text.find(&format!("\"{k}\":")))
+            .collect();
         if found != wanted || !places.is_sorted() {
             return Err(format!("claims {found:?}, expected {order:?}"));
         }
@@ -133,7 +146,11 @@ impl Block {
         if !admit && !RESTRICTS.contains(&kind.as_str()) {
             return Err(format!("unknown kind {kind}"));
         }
-        let typ = if admit { "warifu-block+jwt" } else { "warifu-restrict+jwt" };
+        let typ = if admit {
+            "warifu-block+jwt"
+        } else {
+            "warifu-restrict+jwt"
+        };
         if string(&header, "typ")? != typ || string(&header, "alg")? != "EdDSA" {
             return Err(format!("header of a `{kind}` is {header:?}"));
         }
@@ -154,7 +171,11 @@ impl Block {
             height: integer(&claims, "height")?,
             prev: bytes(&string(&claims, "prev")?)?,
             epoch: integer(&claims, "epoch")?,
-            genesis: if kind == "genesis" { Some(genesis(&claims)?) } else { None },
+            genesis: if kind == "genesis" {
+                Some(genesis(&claims)?)
+            } else {
+                None
+            },
             kind,
             supersedes,
         };
@@ -248,14 +269,19 @@ fn verb(name: &str) -> Result<u8, String> {
 }
 
 fn vote(text: &str) -> Result<[u8; 64], String> {
-    bytes(text.strip_prefix("ed25519:").ok_or("a vote of another form")?)
+    bytes(
+        text.strip_prefix("ed25519:")
+            .ok_or("a vote of another form")?,
+    )
 }
 
 fn genesis(claims: &Map<String, Value>) -> Result<Genesis, String> {
     let jwk = inner(inner(claims, "cnf")?, "jwk")?;
     let parties = claims.get("parties").and_then(Value::as_array);
     let parties = parties.ok_or("no parties")?.iter();
-    let parties: Result<Vec<_>, _> = parties.map(|p| bytes(p.as_str().unwrap_or_default())).collect();
+    let parties: Result<Vec<_>, _> = parties
+        .map(|p| bytes(p.as_str().unwrap_or_default()))
+        .collect();
     Ok(Genesis {
         account_key: bytes(&string(jwk, "x")?)?,
         parties: parties?.try_into().map_err(|_| "not three parties")?,
@@ -271,7 +297,9 @@ fn decode(text: &str) -> Result<String, String> {
 fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
     let found = Base64UrlUnpadded::decode_vec(text).map_err(|e| e.to_string())?;
     let length = found.len();
-    found.try_into().map_err(|_| format!("{length} bytes, expected {N}"))
+    found
+        .try_into()
+        .map_err(|_| format!("{length} bytes, expected {N}"))
 }
 
 fn object(json: &str) -> Result<Map<String, Value>, String> {
@@ -285,7 +313,9 @@ fn inner<'a>(of: &'a Map<String, Value>, name: &str) -> Result<&'a Map<String, V
 
 fn string(of: &Map<String, Value>, name: &str) -> Result<String, String> {
     let found = of.get(name).and_then(Value::as_str);
-    found.map(str::to_owned).ok_or_else(|| format!("no text {name}"))
+    found
+        .map(str::to_owned)
+        .ok_or_else(|| format!("no text {name}"))
 }
 
 fn integer(of: &Map<String, Value>, name: &str) -> Result<u64, String> {
@@ -328,7 +358,10 @@ pub fn commitment_hash(block: &Hash, commitment: &[u8; 64]) -> Hash {
 /// What a share's vote is on.
 #[must_use]
 pub fn share_hash(block: &Hash, commitments: [&[u8; 64]; 3], share: &[u8; 32]) -> Hash {
-    let package = blake3::derive_key("warifu/1 signing package", &commitments.map(|c| &c[..]).concat());
+    let package = blake3::derive_key(
+        "warifu/1 signing package",
+        &commitments.map(|c| &c[..]).concat(),
+    );
     let joined = [block.as_slice(), &package, share].concat();
     blake3::derive_key("warifu/1 share vote", &joined)
 }
@@ -354,7 +387,9 @@ impl Signatures {
         let Ok(key) = VerifyingKey::from_bytes(key) else {
             return false;
         };
-        let good = key.verify_strict(message, &Signature::from_bytes(signature)).is_ok();
+        let good = key
+            .verify_strict(message, &Signature::from_bytes(signature))
+            .is_ok();
         if good {
             self.good.insert(name);
         }

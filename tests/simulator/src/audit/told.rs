@@ -28,13 +28,19 @@ impl Auditor {
             Told::Fault(culprit, what) if self.honest(party) => {
                 self.count("fault");
                 if self.honest(*culprit) {
-                    self.failed(account, format!("the {party} blames the honest {culprit}: {what}"));
+                    self.failed(
+                        account,
+                        format!("the {party} blames the honest {culprit}: {what}"),
+                    );
                 }
             }
             Told::Sealed(hash) if self.honest(party) => {
                 let last = self.accounts[account].chains[party.at()].last();
                 if last.is_none_or(|b| b.hash != *hash) {
-                    self.failed(account, format!("the {party} told a block before it was durable"));
+                    self.failed(
+                        account,
+                        format!("the {party} told a block before it was durable"),
+                    );
                 }
             }
             Told::Began(login, number) => {
@@ -65,13 +71,18 @@ impl Auditor {
         // forgotten that it admitted somebody. Nobody else takes a word back.
         let excused = match before {
             None => true,
-            Some(true) => !admitted && !self.sound(Party::Broker) || admitted && self.broker_crashed,
+            Some(true) => {
+                !admitted && !self.sound(Party::Broker) || admitted && self.broker_crashed
+            }
             Some(false) => self.broker_crashed,
         };
         if !excused {
             let text = |is: bool| if is { "admitted" } else { "not admitted" };
             let (first, then) = (text(before == Some(true)), text(admitted));
-            self.failed(account, format!("a login ended twice: {first}, then {then}"));
+            self.failed(
+                account,
+                format!("a login ended twice: {first}, then {then}"),
+            );
         }
         if let Some(json) = by {
             self.told_admitted(account, login, json, now);
@@ -101,23 +112,39 @@ impl Auditor {
                 restricted.is_some_and(|r| r.supersedes == Some(hash)),
                 "was told after the broker signed a superseding restrict block",
             ),
-            (seen.freeze[1].is_some(), "was told while the broker holds a wish to freeze"),
+            (
+                seen.freeze[1].is_some(),
+                "was told while the broker holds a wish to freeze",
+            ),
             // A copy set back to between lock and seal cannot know that it told this already.
-            (seen.admitted.contains(&hash) && self.sound(Party::Broker), "was told twice"),
+            (
+                seen.admitted.contains(&hash) && self.sound(Party::Broker),
+                "was told twice",
+            ),
         ];
         match seen.asked.get(&login) {
             // A genesis has no login service.
-            None => wrong.push((block.kind != "genesis", "belongs to no login that was begun")),
+            None => wrong.push((
+                block.kind != "genesis",
+                "belongs to no login that was begun",
+            )),
             Some(asked) => {
-                let same = (&asked.aud, &asked.nonce, &asked.kind) == (&block.aud, &block.nonce, &block.kind);
+                let same = (&asked.aud, &asked.nonce, &asked.kind)
+                    == (&block.aud, &block.nonce, &block.kind);
                 wrong.push((!same, "is not the act that was begun"));
                 let typed = seen.approved.get(&hash).zip(asked.number);
                 let typed = typed.is_some_and(|(typed, number)| typed.contains(&number));
-                wrong.push((self.honest(Party::Device) && !typed, "lacks the page's number"));
+                wrong.push((
+                    self.honest(Party::Device) && !typed,
+                    "lacks the page's number",
+                ));
             }
         }
         for (_, what) in wrong.into_iter().filter(|(is, _)| *is) {
-            self.failed(account, format!("admitted block {} {what}", text::short(&hash)));
+            self.failed(
+                account,
+                format!("admitted block {} {what}", text::short(&hash)),
+            );
         }
         if !self.accounts[account].admitted.contains(&hash) {
             self.accounts[account].admitted.push(hash);

@@ -6,7 +6,7 @@ use super::{
     text::{commitment_hash, share_hash},
 };
 
-/// A FROST commitment, 64 bytes, and its owner's vote.
+/// A FROST commitment, 64 bytes, and its owner's vote: the trust operator's.
 #[derive(Debug, Clone)]
 pub struct SignedCommitment(pub [u8; 64], pub [u8; 64]);
 
@@ -19,16 +19,16 @@ pub struct SignedShare(pub [u8; 32], pub [u8; 64]);
 pub enum Said {
     /// A commitment for a block.
     Committed(Hash, SignedCommitment),
-    /// A proposal with broker's and trust operator's commitments.
-    Proposed(String, [SignedCommitment; 2]),
+    /// A proposal with the broker's commitment.
+    Proposed(String, [u8; 64]),
     /// The device's assent: block, commitment, share, vote.
-    Assent(Hash, SignedCommitment, SignedShare, [u8; 64]),
+    Assent(Hash, [u8; 64], SignedShare, [u8; 64]),
     /// The broker's endorsement.
     Endorse {
         /// The block's signing input.
         input: String,
         /// All three, by party.
-        package: [SignedCommitment; 3],
+        package: [[u8; 64]; 3],
         /// Device's and broker's.
         shares: [SignedShare; 2],
         /// The broker's vote.
@@ -64,10 +64,22 @@ impl Auditor {
             return;
         }
         match said {
-            Said::Committed(hash, commitment) => {
+            Said::Committed(hash, SignedCommitment(commitment, vote)) => {
+                if !self.voted(
+                    account,
+                    from,
+                    COMMITMENT,
+                    &commitment_hash(hash, commitment),
+                    vote,
+                ) {
+                    self.failed(
+                        account,
+                        format!("the {from} did not sign its own commitment"),
+                    );
+                }
                 self.commits(account, from, *hash, commitment, None);
             }
-            Said::Proposed(input, [own, _]) => {
+            Said::Proposed(input, own) => {
                 if let Ok(block) = Block::read(input) {
                     self.commits(account, from, block.hash, own, None);
                 }
@@ -75,14 +87,24 @@ impl Auditor {
             Said::Assent(hash, commitment, share, vote) => {
                 self.assents(account, *hash, commitment, share, vote);
             }
-            Said::Endorse { input, package, shares, endorse } => {
-                self.endorses(account, input, package, &shares[1], endorse);
+            Said::Endorse {
+                input,
+                package,
+                shares,
+                endorse,
+            } => {
+                self.endorses(account, input, package, shares, endorse);
             }
             Said::Restrict(input, signature, _) => self.restricts(account, input, signature),
-            Said::Head(height, hash, vote) => self.shows_head(account, from, to, *height, hash, vote.as_ref()),
+            Said::Head(height, hash, vote) => {
+                self.shows_head(account, from, to, *height, hash, vote.as_ref())
+            }
             Said::Ack(height, hash) => {
                 if !self.accounts[account].holds(from, *height, hash) {
-                    self.failed(account, format!("the {from} acknowledged {height}, not durable there"));
+                    self.failed(
+                        account,
+                        format!("the {from} acknowledged {height}, not durable there"),
+                    );
                 }
             }
             Said::Blocks(jsons) => {
@@ -101,13 +123,18 @@ impl Auditor {
     }
 
     /// A commitment is for one block, and one share at most is ever given with it.
-    fn commits(&mut self, account: usize, party: Party, block: Hash, signed: &SignedCommitment, share: Option<Hash>) {
-        let SignedCommitment(commitment, vote) = signed;
-        if !self.voted(account, party, COMMITMENT, &commitment_hash(&block, commitment), vote) {
-            self.failed(account, format!("the {party} did not sign its own commitment"));
-        }
+    fn commits(
+        &mut self,
+        account: usize,
+        party: Party,
+        block: Hash,
+        commitment: &[u8; 64],
+        share: Option<Hash>,
+    ) {
         let uses = &mut self.accounts[account].commitments;
-        let used = uses.entry((party, commitment.to_vec())).or_insert((block, None));
+        let used = uses
+            .entry((party, commitment.to_vec()))
+            .or_insert((block, None));
         let again = used.0 != block || (share.is_some() && used.1.is_some() && used.1 != share);
         used.1 = used.1.or(share);
         if again {
@@ -115,7 +142,14 @@ impl Auditor {
         }
     }
 
-    fn assents(&mut self, account: usize, hash: Hash, commitment: &SignedCommitment, share: &SignedShare, vote: &[u8; 64]) {
+    fn assents(
+        &mut self,
+        account: usize,
+        hash: Hash,
+        commitment: &[u8; 64],
+        share: &SignedShare,
+        vote: &[u8; 64],
+    ) {
         self.count("assent");
         let digest = *blake3::hash(&share.0).as_bytes();
         self.commits(account, Party::Device, hash, commitment, Some(digest));
@@ -123,35 +157,73 @@ impl Auditor {
         let seen = &self.accounts[account];
         let wrong = [
             (!voted, "by a vote that does not verify"),
-            (!seen.device_locks.values().any(|h| *h == hash), "without a lock"),
+            (
+                !seen.device_locks.values().any(|h| *h == hash),
+                "without a lock",
+            ),
             (seen.refused.contains(&hash), "although it denied it"),
         ];
         for (_, how) in wrong.into_iter().filter(|(is, _)| *is) {
-            self.failed(account, format!("device assented to {} {how}", text::short(&hash)));
+            self.failed(
+                account,
+                format!("device assented to {} {how}", text::short(&hash)),
+            );
         }
     }
 
-    fn endorses(&mut self, account: usize, input: &str, package: &[SignedCommitment; 3], share: &SignedShare, vote: &[u8; 64]) {
+    fn endorses(
+        &mut self,
+        account: usize,
+        input: &str,
+        package: &[[u8; 64]; 3],
+        shares: &[SignedShare; 2],
+        vote: &[u8; 64],
+    ) {
         self.count("endorse");
         let Ok(block) = Block::read(input) else {
             self.failed(account, "broker endorsed no block".into());
             return;
         };
-        let digest = *blake3::hash(&share.0).as_bytes();
-        self.commits(account, Party::Broker, block.hash, &package[1], Some(digest));
-        let on = share_hash(&block.hash, [&package[0].0, &package[1].0, &package[2].0], &share.0);
-        let shared = self.voted(account, Party::Broker, SHARE, &on, &share.1);
+        let digest = *blake3::hash(&shares[1].0).as_bytes();
+        self.commits(
+            account,
+            Party::Broker,
+            block.hash,
+            &package[1],
+            Some(digest),
+        );
+        // Each vote on a share is the vote on the package, the own commitment included.
+        let shared =
+            [Party::Device, Party::Broker]
+                .into_iter()
+                .zip(shares)
+                .all(|(party, share)| {
+                    let on = share_hash(&block.hash, package.each_ref(), &share.0);
+                    self.voted(account, party, SHARE, &on, &share.1)
+                });
         let voted = self.voted(account, Party::Broker, ENDORSE, &block.hash, vote);
         let sound = self.sound(Party::Broker);
         let seen = &self.accounts[account];
         let wrong = [
             (!voted || !shared, "by votes that do not verify"),
-            (seen.broker_locks.get(&block.height) != Some(&block.hash), "without a lock"),
-            (sound && seen.restricts.contains_key(&block.height), "after its restrict block"),
-            (sound && seen.freeze[1].is_some(), "while a freeze is wanted"),
+            (
+                seen.broker_locks.get(&block.height) != Some(&block.hash),
+                "without a lock",
+            ),
+            (
+                sound && seen.restricts.contains_key(&block.height),
+                "after its restrict block",
+            ),
+            (
+                sound && seen.freeze[1].is_some(),
+                "while a freeze is wanted",
+            ),
         ];
         for (_, how) in wrong.into_iter().filter(|(is, _)| *is) {
-            self.failed(account, format!("broker endorsed {} {how}", text::short(&block.hash)));
+            self.failed(
+                account,
+                format!("broker endorsed {} {how}", text::short(&block.hash)),
+            );
         }
     }
 
@@ -162,24 +234,50 @@ impl Auditor {
         };
         let durable = self.accounts[account].restricts.get(&block.height);
         if durable.is_none_or(|b| b.hash != block.hash) {
-            self.failed(account, "broker sent a restrict block before it was durable".into());
+            self.failed(
+                account,
+                "broker sent a restrict block before it was durable".into(),
+            );
         }
         let broker = self.pins.broker;
         if !self.signatures.is_by(&broker, input.as_bytes(), signature) {
-            self.failed(account, "broker sent a restrict block that it did not sign".into());
+            self.failed(
+                account,
+                "broker sent a restrict block that it did not sign".into(),
+            );
         }
     }
 
-    fn shows_head(&mut self, account: usize, from: Party, to: Party, height: u64, hash: &Hash, vote: Option<&[u8; 64]>) {
+    fn shows_head(
+        &mut self,
+        account: usize,
+        from: Party,
+        to: Party,
+        height: u64,
+        hash: &Hash,
+        vote: Option<&[u8; 64]>,
+    ) {
         self.count("head");
         let signed = vote.is_some_and(|vote| self.voted(account, from, HEAD, hash, vote));
         let seen = &self.accounts[account];
-        let (durable, acked) = (seen.holds(from, height, hash), seen.holds(Party::Broker, height, hash));
+        let (durable, acked) = (
+            seen.holds(from, height, hash),
+            seen.holds(Party::Broker, height, hash),
+        );
         if !signed || !durable {
-            self.failed(account, format!("the {from} shows head {height}, signed={signed} durable={durable}"));
+            self.failed(
+                account,
+                format!("the {from} shows head {height}, signed={signed} durable={durable}"),
+            );
         }
-        if (from, to) == (Party::TrustOperator, Party::Device) && self.sound(Party::Broker) && !acked {
-            self.failed(account, format!("the device was shown head {height} before the broker had it"));
+        if (from, to) == (Party::TrustOperator, Party::Device)
+            && self.sound(Party::Broker)
+            && !acked
+        {
+            self.failed(
+                account,
+                format!("the device was shown head {height} before the broker had it"),
+            );
         }
     }
 
@@ -187,22 +285,38 @@ impl Auditor {
     fn gives(&mut self, account: usize, from: Party, to: Party, json: &str) {
         let sealed = match self.sealed(json) {
             Ok(sealed) => sealed,
-            Err(why) => return self.failed(account, format!("the {from} gave no sealed block: {why}")),
+            Err(why) => {
+                return self.failed(account, format!("the {from} gave no sealed block: {why}"));
+            }
         };
         let (height, hash) = (sealed.block.height, sealed.block.hash);
         let seen = &self.accounts[account];
-        let (durable, acked) = (seen.holds(from, height, &hash), seen.holds(Party::Broker, height, &hash));
+        let (durable, acked) = (
+            seen.holds(from, height, &hash),
+            seen.holds(Party::Broker, height, &hash),
+        );
         if !durable {
-            self.failed(account, format!("the {from} gave block {height} before it was durable"));
+            self.failed(
+                account,
+                format!("the {from} gave block {height} before it was durable"),
+            );
         }
-        if (from, to) == (Party::TrustOperator, Party::Device) && self.sound(Party::Broker) && !acked {
-            self.failed(account, format!("the device got block {height} before the broker had it"));
+        if (from, to) == (Party::TrustOperator, Party::Device)
+            && self.sound(Party::Broker)
+            && !acked
+        {
+            self.failed(
+                account,
+                format!("the device got block {height} before the broker had it"),
+            );
         }
     }
 
     /// A party took a word in completely: it did not crash while it answered.
     pub fn took(&mut self, account: usize, party: Party, said: &Said) {
-        let Said::Word(verb, hash, vote, proposal) = said else { return };
+        let Said::Word(verb, hash, vote, proposal) = said else {
+            return;
+        };
         let chain = &self.accounts[account].chains[party.at()];
         let known = party != Party::Device && !chain.is_empty();
         if !known || !self.voted(account, Party::Device, *verb, hash, vote) {
@@ -210,10 +324,14 @@ impl Auditor {
         }
         self.count("word");
         let proposal = proposal.as_deref().map(Block::read);
-        let Ok(proposal) = proposal.transpose() else { return };
+        let Ok(proposal) = proposal.transpose() else {
+            return;
+        };
         let named = proposal.as_ref().is_none_or(|p| p.hash == *hash);
         let seen = &mut self.accounts[account];
-        let above = seen.freeze_asked(party, *verb, hash, proposal.as_ref()).filter(|_| named);
+        let above = seen
+            .freeze_asked(party, *verb, hash, proposal.as_ref())
+            .filter(|_| named);
         if let Some(above) = above {
             let slot = &mut seen.freeze[party.at()];
             *slot = Some(slot.map_or(above, |a| a.max(above)));

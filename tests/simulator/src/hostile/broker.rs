@@ -6,13 +6,13 @@ use warifu_consensus::{
     chain::Head,
     encoding::text_b64,
     party::Role,
-    share::{self, Nonces},
+    share::{self, Commitment, Nonces, Package},
     time::RESTRICT_LIFETIME_S,
     vote::Verb,
-    wire::{Agree, SaltBytes, SignedCommitment},
+    wire::{Agree, OperatorCommitments, SaltBytes},
 };
 
-use super::{Hostile, Memory, Tools, altered_claims, device::package, forged_share};
+use super::{Hostile, Memory, Tools, altered_claims, forged_share};
 use crate::{chance::Chance, world::World};
 
 type Mail = Vec<(Role, Agree)>;
@@ -22,7 +22,7 @@ pub(super) struct Rival {
     block: Block,
     body: SealedBody,
     salt: [u8; 32],
-    round: Option<(Nonces, SignedCommitment, SignedCommitment)>,
+    round: Option<(Nonces, Commitment, Commitment)>,
 }
 
 fn rival(world: &World, account: usize, original: &Block, chance: &mut Chance) -> Option<Rival> {
@@ -86,18 +86,13 @@ pub(super) fn outgoing(
             commitments,
         } => {
             let hash = block.hash();
-            let [own, theirs] = commitments;
-            let swapped = match chance.below(3) {
-                0 => [
-                    own.clone(),
-                    SignedCommitment {
-                        commitment: own.commitment,
-                        vote: theirs.vote,
-                    },
-                ],
-                1 => [theirs.clone(), theirs],
-                _ => [own, theirs],
-            };
+            let mut swapped = commitments;
+            let theirs = swapped.trust_operator.commitment;
+            match chance.below(3) {
+                0 => swapped.trust_operator.commitment = swapped.broker,
+                1 => swapped.broker = theirs,
+                _ => {}
+            }
             let propose = Agree::Propose {
                 block,
                 body,
@@ -109,7 +104,8 @@ pub(super) fn outgoing(
         }
         Agree::Endorse {
             block,
-            mut package,
+            mut commitments,
+            own,
             mut shares,
             mut assent,
             endorse,
@@ -117,13 +113,16 @@ pub(super) fn outgoing(
             let hash = block.hash();
             match chance.below(4) {
                 // The device's commitment altered, its vote kept: the device must not be blamed.
-                0 => package[0].commitment = package[1].commitment,
+                0 => commitments[0] = commitments[1],
                 // The device's share replaced.
                 1 => shares[0].share = forged_share(chance),
                 // Its own share forged, and signed: it is to blame itself.
                 2 => {
-                    let [a, b, c] = &package;
-                    let joined = super::device::package(a, b, c);
+                    let Ok(theirs) = Commitment::decode(&own.0) else {
+                        return vec![];
+                    };
+                    let [device, broker] = commitments;
+                    let joined = Package::new([device, broker, theirs]);
                     shares[1] = tools.sign_share(hash, &joined, forged_share(chance));
                 }
                 _ => assent = tools.vote(Verb::Assent, hash),
@@ -132,7 +131,8 @@ pub(super) fn outgoing(
                 to,
                 Agree::Endorse {
                     block,
-                    package,
+                    commitments,
+                    own,
                     shares,
                     assent,
                     endorse,
@@ -255,9 +255,12 @@ pub(super) fn incoming(
                 block: rival.block.clone(),
                 body: Some(rival.body.clone()),
                 salt: Some(SaltBytes(rival.salt)),
-                commitments: [own.clone(), commitment.clone()],
+                commitments: OperatorCommitments {
+                    broker: own,
+                    trust_operator: commitment.clone(),
+                },
             };
-            rival.round = Some((nonces, own, commitment.clone()));
+            rival.round = Some((nonces, own, commitment.commitment));
             let mut mail = vec![(Role::Device, propose)];
             if chance.one_in(2) {
                 // Nobody typed a number.
@@ -296,7 +299,7 @@ pub(super) fn incoming(
             let Some((nonces, own, theirs)) = rival.round.take() else {
                 return (vec![], false);
             };
-            let joined = package(commitment, &own, &theirs);
+            let joined = Package::new([*commitment, own, theirs]);
             let Some(key_share) = &tools.share else {
                 return (vec![], false);
             };
@@ -306,7 +309,8 @@ pub(super) fn incoming(
             };
             let endorse = Agree::Endorse {
                 block: rival.block.clone(),
-                package: [commitment.clone(), own, theirs],
+                commitments: [*commitment, own],
+                own: (&theirs).into(),
                 shares: [share.clone(), tools.sign_share(*hash, &joined, signed)],
                 assent: *vote,
                 endorse: tools.vote(Verb::Endorse, *hash),

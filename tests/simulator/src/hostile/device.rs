@@ -4,7 +4,7 @@ use warifu_consensus::{
     party::Role,
     share::{self, Package},
     vote::Verb,
-    wire::{Agree, SignedCommitment},
+    wire::Agree,
 };
 
 use super::{Hostile, Memory, forged_share};
@@ -41,7 +41,7 @@ pub(super) fn outgoing(
                 }
             }
             1 => {
-                // Another commitment than the share was made with, signed.
+                // Another commitment than the share was made with.
                 let Some((_, other)) = tools.commit(hash, chance) else {
                     return vec![];
                 };
@@ -120,8 +120,8 @@ pub(super) fn incoming(
             let Some((nonces, own)) = tools.commit(hash, chance) else {
                 return (vec![], true);
             };
-            let [broker, trust_operator] = commitments;
-            let package = package(&own, broker, trust_operator);
+            let theirs = commitments.trust_operator.commitment;
+            let package = Package::new([own, commitments.broker, theirs]);
             let Some(key_share) = &tools.share else {
                 return (vec![], true);
             };
@@ -161,16 +161,4 @@ pub(super) fn incoming(
         ),
         _ => (vec![], true),
     }
-}
-
-pub(super) fn package(
-    device: &SignedCommitment,
-    broker: &SignedCommitment,
-    trust_operator: &SignedCommitment,
-) -> Package {
-    Package::new([
-        device.commitment,
-        broker.commitment,
-        trust_operator.commitment,
-    ])
 }

@@ -63,7 +63,7 @@ impl Tools<'_> {
         Vote::sign(self.key, &statement)
     }
 
-    /// A commitment with its vote.
+    /// The trust operator's commitment with its vote.
     pub(super) fn sign_commitment(&self, block: Hash, commitment: Commitment) -> SignedCommitment {
         let hash = derive(Context::Commitment, &[&block.0, commitment.as_bytes()]);
         SignedCommitment {
@@ -87,14 +87,9 @@ impl Tools<'_> {
         }
     }
 
-    /// Fresh nonces and their signed commitment.
-    pub(super) fn commit(
-        &self,
-        block: Hash,
-        chance: &mut Chance,
-    ) -> Option<(Nonces, SignedCommitment)> {
-        let (nonces, commitment) = share::commit(self.share.as_ref()?, block.0, chance);
-        Some((nonces, self.sign_commitment(block, commitment)))
+    /// Fresh nonces and their commitment.
+    pub(super) fn commit(&self, block: Hash, chance: &mut Chance) -> Option<(Nonces, Commitment)> {
+        Some(share::commit(self.share.as_ref()?, block.0, chance))
     }
 }
 
@@ -159,7 +154,11 @@ impl Hostile {
         let Some(mut chance) = world.decisions.fault(What::TamperSent, place, one_in) else {
             return vec![(to, agree)];
         };
-        world.tell_story(&format!("a{account} {} tampers with {}", self.role, agree.name()));
+        world.tell_story(&format!(
+            "a{account} {} tampers with {}",
+            self.role,
+            agree.name()
+        ));
         match chance.below(12) {
             // Withheld.
             0 => return vec![],
@@ -200,7 +199,14 @@ impl Hostile {
         sent.get(chance.below(sent.len() as u64) as usize).cloned()
     }
 
-    fn altered(&self, world: &World, account: usize, to: Role, agree: Agree, chance: &mut Chance) -> Vec<(Role, Agree)> {
+    fn altered(
+        &self,
+        world: &World,
+        account: usize,
+        to: Role,
+        agree: Agree,
+        chance: &mut Chance,
+    ) -> Vec<(Role, Agree)> {
         let Some(tools) = Self::tools(world, account, self.role) else {
             return vec![(to, agree)];
         };

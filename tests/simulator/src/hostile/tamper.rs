@@ -70,9 +70,8 @@ pub(super) fn alter(
     agree: Agree,
     chance: &mut Chance,
 ) -> Agree {
-    let block_of = |block: &Block, chance: &mut Chance| {
-        alter_block(block, account_key, other, chance)
-    };
+    let block_of =
+        |block: &Block, chance: &mut Chance| alter_block(block, account_key, other, chance);
     match agree {
         Agree::Prepare { block } => Agree::Prepare {
             block: block_of(&block, chance),
@@ -90,7 +89,8 @@ pub(super) fn alter(
         },
         Agree::Endorse {
             block,
-            package,
+            commitments,
+            own,
             shares,
             assent,
             ..
@@ -99,7 +99,8 @@ pub(super) fn alter(
             Agree::Endorse {
                 endorse: tools.vote(Verb::Endorse, block.hash()),
                 block,
-                package,
+                commitments,
+                own,
                 shares,
                 assent,
             }
@@ -170,7 +171,13 @@ pub(super) fn alter(
             }
         }
         Agree::Refused { hash, .. } => {
-            let reasons = [Reason::Denied, Reason::Restored, Reason::Expired, Reason::Conflict, Reason::Dead];
+            let reasons = [
+                Reason::Denied,
+                Reason::Restored,
+                Reason::Expired,
+                Reason::Conflict,
+                Reason::Dead,
+            ];
             let culprit = Role::ALL[chance.below(3) as usize];
             let reason = match chance.below(6) {
                 5 => Reason::Fault { culprit },
@@ -185,7 +192,10 @@ pub(super) fn alter(
             hash,
             wait_s: [0, 7, u64::MAX][chance.below(3) as usize],
         },
-        Agree::Number { hash, .. } => Agree::Number { hash, number: chance.below(256) as u8 },
+        Agree::Number { hash, .. } => Agree::Number {
+            hash,
+            number: chance.below(256) as u8,
+        },
         other => other,
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn outgoing(
                     return vec![];
                 };
                 let mixed = SignedCommitment {
-                    commitment: other.commitment,
+                    commitment: other,
                     vote: commitment.vote,
                 };
                 vec![(
@@ -52,7 +52,7 @@ pub(super) fn outgoing(
                         to,
                         Agree::Committed {
                             hash,
-                            commitment: other,
+                            commitment: tools.sign_commitment(hash, other),
                         },
                     ),
                 ]

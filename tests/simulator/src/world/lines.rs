@@ -11,7 +11,8 @@ impl World {
     /// Puts a message on its line.
     pub fn post(&mut self, account: usize, from: Role, to: Role, agree: Agree) {
         let (source, target) = (eyes::party(from), eyes::party(to));
-        self.audit.said(account, source, target, &eyes::said(&agree));
+        self.audit
+            .said(account, source, target, &eyes::said(&agree));
         if let Some(heard) = &mut self.heard {
             heard.push((from, to, agree.clone()));
         }
@@ -61,7 +62,9 @@ impl World {
         self.tell_story(&format!("a{account} {from} → {to} {name}"));
         let session = self.lines[line].session;
         self.story.bytes(&frame);
-        let twice = self.decisions.fault(What::Twice, line, self.weather.twice_one_in);
+        let twice = self
+            .decisions
+            .fault(What::Twice, line, self.weather.twice_one_in);
         for _ in 0..=u8::from(twice.is_some()) {
             let at = self.arrival(line, 1 - end, true);
             let item = Item::Frame(frame.clone());
@@ -232,7 +235,10 @@ impl World {
                 );
             }
         }
-        let delay = self.decisions.neutral(What::Pause, line).between(50, 15_000);
+        let delay = self
+            .decisions
+            .neutral(What::Pause, line)
+            .between(50, 15_000);
         self.after(delay, Deed::Connect(line));
     }
 
@@ -275,6 +281,8 @@ impl World {
         if ms > SILENCE_MS {
             self.after(SILENCE_MS, Deed::DropLine(line));
         }
-        self.tell_story(&format!("nothing from node {peer} reaches node {node} for {ms} ms"));
+        self.tell_story(&format!(
+            "nothing from node {peer} reaches node {node} for {ms} ms"
+        ));
     }
 }

@@ -88,10 +88,15 @@ impl World {
     fn read_back(&mut self, account: usize, role: Role, frames: &[Frame]) -> Result<(), String> {
         let mine = frames.iter().filter(|f| f.account == account);
         let entries: Vec<&Vec<u8>> = mine.flat_map(|f| &f.entries).collect();
-        let records: Result<Vec<Record>, String> =
-            entries.iter().map(|bytes| eyes::record_from(bytes)).collect();
+        let records: Result<Vec<Record>, String> = entries
+            .iter()
+            .map(|bytes| eyes::record_from(bytes))
+            .collect();
         let records = records?;
-        let lasting = entries.iter().zip(&records).filter(|(_, r)| !r.may_be_late());
+        let lasting = entries
+            .iter()
+            .zip(&records)
+            .filter(|(_, r)| !r.may_be_late());
         let lasting: Vec<(&[u8], &Record)> = lasting.map(|(b, r)| (b.as_slice(), r)).collect();
         let bytes: Vec<&[u8]> = lasting.iter().map(|(bytes, _)| *bytes).collect();
         let known = self.audit.found(account, eyes::party(role), &bytes);
@@ -115,7 +120,8 @@ impl World {
         self.figures.rotten += 1;
         self.tell_story(&format!("node {node} does not start: {error}"));
         let Some((backup, frames)) = self.nodes[node].backup.take() else {
-            self.audit.failed(0, format!("node {node}'s disk went bad by itself: {error}"));
+            self.audit
+                .failed(0, format!("node {node}'s disk went bad by itself: {error}"));
             return;
         };
         self.nodes[node].disk = backup;
@@ -133,11 +139,17 @@ impl World {
             return;
         }
         let backup = (disk.clone(), place % 14);
-        self.tell_story(&format!("node {node}: bit {} of its disk rots", place % durable));
+        self.tell_story(&format!(
+            "node {node}: bit {} of its disk rots",
+            place % durable
+        ));
         self.nodes[node].backup = Some(backup);
         self.nodes[node].disk.flip((place % durable) as usize);
         if self.nodes[node].disk.read().is_ok() {
-            self.audit.failed(0, format!("node {node} takes a rotten disk for a sound one"));
+            self.audit.failed(
+                0,
+                format!("node {node} takes a rotten disk for a sound one"),
+            );
         }
     }
 
@@ -149,7 +161,9 @@ impl World {
             return; // It rots already.
         };
         let accounts = self.accounts_of(node);
-        let standing = accounts.iter().filter_map(|account| first_block(&frames, *account));
+        let standing = accounts
+            .iter()
+            .filter_map(|account| first_block(&frames, *account));
         let keep = standing.max().unwrap_or(0);
         let cut = (frames_lost as usize).min(frames.len() - keep);
         let left = frames.len() - cut;

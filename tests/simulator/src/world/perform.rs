@@ -37,7 +37,13 @@ fn when_nearly_full(role: Role, input: &Input) -> Option<Output> {
             login: begin.login,
             refusal: Refusal::DiskNearlyFull,
         })),
-        (_, Input::Message { from: Role::Broker, agree }) => match agree {
+        (
+            _,
+            Input::Message {
+                from: Role::Broker,
+                agree,
+            },
+        ) => match agree {
             Agree::Propose { block, .. } | Agree::Prepare { block } => {
                 Some(refused(Role::Broker, block))
             }
@@ -265,7 +271,9 @@ impl World {
         }
         let disk = &mut self.nodes[node].disk;
         let appended = batches.iter();
-        appended.into_iter().try_for_each(|(head, entries)| disk.append(account, *head, entries))
+        appended
+            .into_iter()
+            .try_for_each(|(head, entries)| disk.append(account, *head, entries))
     }
 
     fn disk_failed(&mut self, account: usize, role: Role, error: &str) -> bool {
@@ -289,7 +297,8 @@ impl World {
             let party = eyes::party(role);
             self.audit
                 .kept(account, party, &bytes, record.may_be_late(), &kept, clock.0);
-            let restricts = matches!(record, Record::Sealed(s) if !s.block.claims().kind.is_asked());
+            let restricts =
+                matches!(record, Record::Sealed(s) if !s.block.claims().kind.is_asked());
             self.figures.sealed_nearly_full += u64::from(nearly && restricts);
             self.seat_mut(account, role).records.push(record.clone());
         }
@@ -298,7 +307,8 @@ impl World {
     /// Writes records that a world begins with.
     pub(super) fn write_quietly(&mut self, account: usize, role: Role, records: &[Record]) {
         let node = Self::node_of(account, role);
-        self.append(account, node, records).expect("an empty disk takes what a calm run wrote");
+        self.append(account, node, records)
+            .expect("an empty disk takes what a calm run wrote");
         self.nodes[node].disk.sync();
         self.keep(account, role, records);
     }
