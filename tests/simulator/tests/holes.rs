@@ -1,7 +1,7 @@
 //! Holes that a reading of the rules found, each with its story (docs/decisions/015).
 
 use warifu_consensus::{
-    agree::{Event, HeldWord, Input, LoginId, Outcome, Record},
+    agree::{Event, HeldWord, Input, LoginId, Outcome, Output, Record},
     block::{Block, Claims, Kind, Votes},
     encoding::{Hash, text_b64},
     party::Role,
@@ -475,8 +475,8 @@ fn refusal(world: &mut World, hash: Hash, not_me: Option<bool>) -> Input {
         proposal: Some(proposal.clone()),
     };
     // A device program whose customer may refuse what it locked: said durably, told later.
-    let seat = &mut world.places[0].seats[0];
-    seat.records.push(Record::Word(Box::new(held)));
+    let kept = Output::Store(Record::Word(Box::new(held)));
+    world.perform(0, Role::Device, vec![kept]);
     world.stop(2, 3_000);
     let agree = Agree::Word {
         word,
