@@ -118,6 +118,9 @@ fn read_payload(mut payload: &[u8]) -> Option<(usize, HeadBytes, Vec<Vec<u8>>)> 
 
 type HeadBytes = Option<[u8; 32]>;
 
+/// Every frame, the chain hash behind the last, and the head of each account.
+type Scanned = (Vec<Frame>, [u8; 32], BTreeMap<usize, [u8; 32]>);
+
 impl Disk {
     /// Writes a batch into the operating system's pages: durable with the next sync.
     ///
@@ -192,7 +195,7 @@ impl Disk {
         self.scan().map(|(frames, ..)| frames)
     }
 
-    fn scan(&self) -> Result<(Vec<Frame>, [u8; 32], BTreeMap<usize, [u8; 32]>), DiskError> {
+    fn scan(&self) -> Result<Scanned, DiskError> {
         let (mut frames, mut heads) = (vec![], BTreeMap::new());
         let (mut offset, mut chain) = (0, [0; 32]);
         let corrupt = |offset, what| DiskError::Corrupt { offset, what };

@@ -97,6 +97,10 @@ fn one(seed: u64, tells: bool, tries: usize) -> bool {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how fast seeds go, for whoever waits; no seed sees it"
+)]
 fn many(seeds: Range<u64>, threads: Option<usize>, tries: usize) -> bool {
     let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into));
     let bar = ProgressBar::new(seeds.end - seeds.start);

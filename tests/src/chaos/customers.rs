@@ -19,9 +19,10 @@ use warifu_client_sdk::login_service::{
 };
 use warifu_consensus::party::Role;
 use warifu_node::control::{Answer, ControlClient, EnrolState, PendingView, Request};
+use warifu_simulator::chance::Chance;
 
 use super::Trouble;
-use crate::{processes::Testnet, scenario::chance::Chance};
+use crate::processes::Testnet;
 
 /// Between two looks at the device.
 const LOOK: Duration = Duration::from_millis(20);

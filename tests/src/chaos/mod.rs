@@ -20,14 +20,12 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 use warifu_client_sdk::login_service::Pin;
+use warifu_simulator::chance::Chance;
 
 pub use customers::{Acknowledged, Customers, Met, Mood};
 use storm::{Counts, Link, Links, Storm};
 
-use crate::{
-    processes::{Node, Testnet, Warifu},
-    scenario::chance::Chance,
-};
+use crate::processes::{Node, Testnet, Warifu};
 
 /// What went wrong, for people.
 pub type Trouble = Box<dyn std::error::Error + Send + Sync>;

@@ -6,15 +6,13 @@
 use std::{collections::BTreeSet, fmt, net::SocketAddr, time::Duration};
 
 use tokio::time::Instant;
+use warifu_simulator::chance::Chance;
 
 use super::{
     Trouble,
     proxy::{Proxy, Weather},
 };
-use crate::{
-    processes::{Node, Testnet},
-    scenario::chance::Chance,
-};
+use crate::processes::{Node, Testnet};
 
 /// A line between two parties, by who dials whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -212,8 +212,8 @@ impl Hostile {
         };
         let machine = world.seat(account, self.role).machine.as_ref();
         let key = machine.map_or([0; 32], |m| *m.base().account_key());
-        let others = world.places.iter().filter_map(|p| p.sub);
-        let other = others.filter(|sub| *sub != tools.sub).last();
+        let mut others = world.places.iter().filter_map(|p| p.sub);
+        let other = others.rfind(|sub| *sub != tools.sub);
         let altered = tamper::alter(&tools, &key, other, agree.clone(), chance);
         match chance.below(3) {
             0 => vec![(to, altered)],

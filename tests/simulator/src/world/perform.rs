@@ -41,14 +41,9 @@ fn when_nearly_full(role: Role, input: &Input) -> Option<Output> {
             _,
             Input::Message {
                 from: Role::Broker,
-                agree,
+                agree: Agree::Propose { block, .. } | Agree::Prepare { block },
             },
-        ) => match agree {
-            Agree::Propose { block, .. } | Agree::Prepare { block } => {
-                Some(refused(Role::Broker, block))
-            }
-            _ => None,
-        },
+        ) => Some(refused(Role::Broker, block)),
         _ => None,
     }
 }
