@@ -96,7 +96,6 @@ pub enum NodeRecord {
 }
 
 /// What the vault holds of an account for its machine.
-#[derive(Debug)]
 pub struct Secrets {
     /// The key share.
     pub share: Option<KeyShare>,
@@ -104,6 +103,12 @@ pub struct Secrets {
     pub content_key: Option<ContentKey>,
     /// The device's identity key seed; only at the device.
     pub identity: Option<Zeroizing<[u8; 32]>>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets(<redacted>)")
+    }
 }
 
 /// See the module.

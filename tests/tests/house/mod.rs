@@ -6,3 +6,4 @@ mod arrows;
 mod limits;
 mod purity;
 mod sources;
+mod wiped;
