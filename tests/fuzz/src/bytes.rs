@@ -89,7 +89,9 @@ fn sealed_by_a_cheat(plaintext: &[u8], claims: &Claims) -> SealedBody {
     ];
     let mut derived = [0; 64];
     let mut hasher = blake3::Hasher::new_derive_key("warifu/1 body key and commitment");
-    message.iter().for_each(|part| drop(hasher.update(part)));
+    for part in message {
+        hasher.update(part);
+    }
     hasher.finalize_xof().fill(&mut derived);
     let (key, commitment) = derived.split_at(32);
     let (nonce, aad) = ([9; 24], body_aad(claims));
