@@ -204,7 +204,7 @@ fn everything(sub: Sub, key: &IdentityKey, old: &Sealed) -> Vec<Agree> {
             block: block.clone(),
             signature: warifu_consensus::signature::SignatureBytes([3; 64]),
             superseded: Some(block.clone()),
-            word: Some(word.clone()),
+            word: Some(word),
             proposal: Some(block.clone()),
         },
         Agree::NotYet { hash, wait_s: 5 },
