@@ -82,7 +82,10 @@ fn receipt(text: &str) {
         if let Ok(login) = verify_login(text, &expected, moment) {
             assert_eq!(login.hash(), standing.login.block.hash());
         }
-        let voters = Voters::operators(&ledger());
+        let voters = Voters {
+            device: Some(standing.founded.device.public()),
+            ..Voters::operators(&ledger())
+        };
         if let Ok(receipt) = verify_receipt(text, &expected, &voters, moment) {
             assert_eq!(receipt.sealed, Box::new(standing.login.clone()));
         }

@@ -170,12 +170,7 @@ fn shares(standing: &Standing, corpus: &mut Corpus) {
             commitment, share, ..
         } = agree
         {
-            put(
-                corpus,
-                "share",
-                "commitment",
-                commitment.commitment.to_bytes(),
-            );
+            put(corpus, "share", "commitment", commitment.to_bytes());
             put(corpus, "share", "signature-share", share.share.to_bytes());
         }
     }
