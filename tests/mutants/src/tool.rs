@@ -1,7 +1,7 @@
 //! cargo-mutants: which mutants there are, and what one suite of tests says to some of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -143,6 +143,10 @@ impl Bench {
             .arg("--output")
             .arg(&out)
             .env_remove("WARIFU_SEEDS");
+        // Chosen by file too: cargo-mutants 27.1 takes deleted fields in whatever --re says.
+        for file in mutants.iter().map(|m| &m.file).collect::<BTreeSet<_>>() {
+            command.arg("--file").arg(file);
+        }
         for mutant in mutants {
             command.arg("--re").arg(exactly(&mutant.name));
         }
