@@ -156,3 +156,25 @@ pub struct Ledger {
     #[serde(with = "encoding::bytes")]
     pub trust_operator: [u8; 32],
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Role, UnknownRole};
+
+    #[test]
+    fn signers_are_1_2_3_and_nobody_else() {
+        for number in 0..=u8::MAX {
+            let found = Role::try_from(number);
+            match number {
+                1..=3 => assert_eq!(found.map(Role::number), Ok(number)),
+                found_number => assert_eq!(
+                    found,
+                    Err(UnknownRole {
+                        found: found_number
+                    })
+                ),
+            }
+        }
+        assert_eq!(Role::ALL.map(Role::number), [1, 2, 3]);
+    }
+}

@@ -89,7 +89,11 @@ pub fn said(agree: &Agree) -> Said {
         } => Said::Committed(hash.0, commitment(c)),
         Agree::Propose {
             block, commitments, ..
-        } => Said::Proposed(input(block), *commitments.broker.as_bytes()),
+        } => Said::Proposed(
+            input(block),
+            *commitments.broker.as_bytes(),
+            commitment(&commitments.trust_operator),
+        ),
         Agree::Assent {
             hash,
             commitment: c,

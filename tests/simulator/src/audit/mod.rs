@@ -74,6 +74,8 @@ pub struct Account {
     approved: BTreeMap<Hash, BTreeSet<u8>>,
     /// `exp` of every proposal seen on a wire.
     exps: BTreeMap<Hash, u64>,
+    /// The operators' commitments that a device may give its share for, by block.
+    offered: BTreeMap<Hash, Offered>,
     freeze: [Above; 3],
     denied: [BTreeSet<Hash>; 3],
     /// Which block each commitment of a party was signed for, and the share given with it.
@@ -83,6 +85,24 @@ pub struct Account {
     asked: BTreeMap<[u8; 16], Asked>,
     /// The genesis was told dead, by party.
     pub dead: [bool; 3],
+}
+
+/// Commitments to one block that were seen on a wire, 64 bytes each.
+#[derive(Debug, Clone, Default)]
+struct Offered {
+    /// The broker's, which no vote covers before its share's.
+    broker: BTreeSet<[u8; 64]>,
+    /// The trust operator's, with its vote.
+    trust_operator: BTreeSet<[u8; 64]>,
+}
+
+impl Offered {
+    fn pairs(&self) -> impl Iterator<Item = (&[u8; 64], &[u8; 64])> {
+        let theirs = &self.trust_operator;
+        self.broker
+            .iter()
+            .flat_map(move |own| theirs.iter().map(move |t| (own, t)))
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -19,8 +19,8 @@ pub struct SignedShare(pub [u8; 32], pub [u8; 64]);
 pub enum Said {
     /// A commitment for a block.
     Committed(Hash, SignedCommitment),
-    /// A proposal with the broker's commitment.
-    Proposed(String, [u8; 64]),
+    /// A proposal with the broker's commitment, and the trust operator's as the broker passes it on.
+    Proposed(String, [u8; 64], SignedCommitment),
     /// The device's assent: block, commitment, share, vote.
     Assent(Hash, [u8; 64], SignedShare, [u8; 64]),
     /// The broker's endorsement.
@@ -53,13 +53,14 @@ impl Auditor {
     pub fn said(&mut self, account: usize, from: Party, to: Party, said: &Said) {
         self.count("message");
         let proposal = match said {
-            Said::Endorse { input, .. } | Said::Proposed(input, _) => Some(input),
+            Said::Endorse { input, .. } | Said::Proposed(input, ..) => Some(input),
             Said::Restrict(_, _, superseded) => superseded.as_ref(),
             _ => None,
         };
         if let Some(Ok(block)) = proposal.map(|input| Block::read(input)) {
             self.accounts[account].exps.insert(block.hash, block.exp);
         }
+        self.offers(account, said);
         if !self.honest(from) {
             return;
         }
@@ -79,9 +80,14 @@ impl Auditor {
                 }
                 self.commits(account, from, *hash, commitment, None);
             }
-            Said::Proposed(input, own) => {
+            Said::Proposed(input, own, theirs) => {
                 if let Ok(block) = Block::read(input) {
                     self.commits(account, from, block.hash, own, None);
+                    let offered = &self.accounts[account].offered[&block.hash];
+                    if !offered.trust_operator.contains(&theirs.0) {
+                        let what = "broker passed on a commitment that nobody signed";
+                        self.failed(account, what.into());
+                    }
                 }
             }
             Said::Assent(hash, commitment, share, vote) => {
@@ -122,6 +128,24 @@ impl Auditor {
         }
     }
 
+    /// Keeps what a device may give a share for: the broker's commitments as they are, the trust
+    /// operator's if it signed them.
+    fn offers(&mut self, account: usize, said: &Said) {
+        let (hash, own, theirs) = match said {
+            Said::Committed(hash, theirs) => (*hash, None, theirs),
+            Said::Proposed(input, own, theirs) => match Block::read(input) {
+                Ok(block) => (block.hash, Some(*own), theirs),
+                Err(_) => return,
+            },
+            _ => return,
+        };
+        let on = commitment_hash(&hash, &theirs.0);
+        let signed = self.voted(account, Party::TrustOperator, COMMITMENT, &on, &theirs.1);
+        let offered = self.accounts[account].offered.entry(hash).or_default();
+        offered.broker.extend(own);
+        offered.trust_operator.extend(signed.then_some(theirs.0));
+    }
+
     /// A commitment is for one block, and one share at most is ever given with it.
     fn commits(
         &mut self,
@@ -154,9 +178,18 @@ impl Auditor {
         let digest = *blake3::hash(&share.0).as_bytes();
         self.commits(account, Party::Device, hash, commitment, Some(digest));
         let voted = self.voted(account, Party::Device, ASSENT, &hash, vote);
+        let offered = self.accounts[account].offered.get(&hash).cloned();
+        let covered = offered.unwrap_or_default().pairs().any(|(broker, theirs)| {
+            let on = share_hash(&hash, [commitment, broker, theirs], &share.0);
+            self.voted(account, Party::Device, SHARE, &on, &share.1)
+        });
         let seen = &self.accounts[account];
         let wrong = [
             (!voted, "by a vote that does not verify"),
+            (
+                !covered,
+                "with a commitment that the trust operator did not sign",
+            ),
             (
                 !seen.device_locks.values().any(|h| *h == hash),
                 "without a lock",
