@@ -14,7 +14,7 @@ pub(crate) enum Error {
         source: io::Error,
     },
     /// A program could not be started.
-    #[error("{program}: {source}; cargo-mutants is had by `cargo install --locked cargo-mutants`")]
+    #[error("{program}: {source}")]
     Program {
         /// Which.
         program: &'static str,
@@ -49,12 +49,23 @@ pub(crate) enum Error {
         found: String,
     },
     /// The tests fail without any mutation.
-    #[error("the tests of {packages} fail without a mutation; see {}", log.display())]
+    #[error("{test} fails without a mutation")]
     Baseline {
-        /// Whose tests.
-        packages: String,
-        /// Where their output is.
-        log: PathBuf,
+        /// The first that did.
+        test: String,
+    },
+    /// A source file is no Rust.
+    #[error("a source file can't be read: {0}")]
+    Source(#[from] syn::Error),
+    /// The compiler objects to something else than a mutant.
+    #[error("{file}:{line}: {what}, in none of the mutants")]
+    Build {
+        /// The file, as the compiler names it.
+        file: String,
+        /// Counted from 1, in the file with its mutants.
+        line: usize,
+        /// The compiler's code or message.
+        what: String,
     },
     /// A shard that is none.
     #[error("a shard is K/N with K below N, found {0:?}")]

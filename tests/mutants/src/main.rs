@@ -1,35 +1,33 @@
 //! Judges the mutants of consensus: each small change of its code must make a test fail.
 //!
-//! Which mutants there are, and making them, is cargo-mutants' work. Kept here is what was judged, in
-//! `tests/mutants/results`, so that a run goes on where another stopped, and a change of the code costs
-//! the mutants of the functions that it changed. What weakens a test is not seen: only `--again` is.
+//! Which mutants there are is cargo-mutants' to say. Building one after the other would take a day, so most
+//! are built together and chosen while the tests run. What was judged is kept in `tests/mutants/results`: a run
+//! goes on where another stopped, and a change of the code costs the mutants of the functions that it changed.
+//! A test that was weakened since is not noticed: `--again` with `--file` judges a file anew.
 
+mod build;
 mod error;
 mod mutant;
+mod report;
 mod results;
-mod tool;
+mod suite;
+mod switch;
 mod tree;
+mod trial;
 
 use std::{
     collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, Instant},
 };
 
 use clap::Parser;
 use error::Error;
 use mutant::{Key, Listed};
-use results::{Judged, Results, Verdict, Verdicts};
-use tool::{Bench, Suite};
+use results::Results;
 
-/// Mutants that one call of the tool judges: what a run that is stopped loses at most.
-const CHUNK: usize = 16;
-/// The least share of viable mutants that must be killed, in percent.
-const LEAST: usize = 95;
-
-/// Judges the mutants of consensus that no verdict is kept of, and ends with a line of figures.
+/// Judges the mutants of consensus of which no verdict is kept, and ends with a line of figures.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
@@ -42,13 +40,13 @@ struct Options {
     /// Begins nothing more after so many minutes.
     #[arg(long)]
     minutes: Option<u64>,
-    /// Judges survivors without a reason once more, and with --file every mutant of those files.
+    /// Judges survivors without a reason once more; with --file every mutant of those files.
     #[arg(long)]
     again: bool,
     /// Judges nothing: says what is kept, and names survivors that have no reason.
     #[arg(long)]
     report: bool,
-    /// Judges only what changed since the verdicts were kept, and fails if one of those survives or is left.
+    /// Fails if a function that changed since the verdicts has a survivor without a reason, or one not judged.
     #[arg(long)]
     in_diff: bool,
 }
@@ -56,10 +54,8 @@ struct Options {
 fn shard(text: &str) -> Result<(usize, usize), Error> {
     let wrong = || Error::Shard(text.to_owned());
     let (k, n) = text.split_once('/').ok_or_else(wrong)?;
-    let (k, n) = (
-        k.parse().map_err(|_| wrong())?,
-        n.parse().map_err(|_| wrong())?,
-    );
+    let number = |text: &str| text.parse::<usize>().map_err(|_| wrong());
+    let (k, n) = (number(k)?, number(n)?);
     if k < n { Ok((k, n)) } else { Err(wrong()) }
 }
 
@@ -74,8 +70,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// A mutant under its key.
-type Keyed = (Key, Listed);
+/// A source file with its mutants, each under its key, in the tool's order.
+#[derive(Debug)]
+struct Source {
+    text: String,
+    mutants: Vec<(Key, Listed)>,
+}
+
+/// The source files by path from the top of the checkout.
+type Sources = BTreeMap<String, Source>;
 
 fn run(options: &Options) -> Result<bool, Error> {
     let root = env::current_dir().map_err(|source| Error::File {
@@ -84,149 +87,37 @@ fn run(options: &Options) -> Result<bool, Error> {
     })?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let (k, n) = options.shard;
-    let directory = target.join(format!("mutants/{k}-of-{n}"));
-    let bench = Bench::new(directory.clone());
-    fs::create_dir_all(bench.tree()).map_err(|source| Error::File {
-        path: bench.tree(),
+    let work = target.join(format!("mutants/{k}-of-{n}"));
+    let tree = work.join("tree");
+    fs::create_dir_all(&tree).map_err(|source| Error::File {
+        path: tree.clone(),
         source,
     })?;
-    tree::refresh(&root, &bench.tree())?;
+    tree::refresh(&root, &tree)?;
     let results = Results::new(root.join("tests/mutants/results"));
-    let files = by_file(&root, bench.list()?)?;
+    let sources = sources(&tree)?;
     if !options.report {
-        judge(options, &bench, &results, &files)?;
+        trial::hold(options, &work, &results, &sources)?;
+        // What is copied is what git knows: mutations are not left for the next who looks.
+        tree::refresh(&root, &tree)?;
     }
-    report(options, &results, &files)
+    report::report(options, &results, &sources)
 }
 
-fn by_file(root: &Path, listed: Vec<Listed>) -> Result<BTreeMap<String, Vec<Keyed>>, Error> {
-    let mut files = BTreeMap::<String, Vec<Keyed>>::new();
-    let mut source = (String::new(), String::new());
-    for mutant in listed {
-        if source.0 != mutant.file {
-            let path = root.join(&mutant.file);
+fn sources(tree: &Path) -> Result<Sources, Error> {
+    let mut sources = Sources::new();
+    for mutant in mutant::list(tree)? {
+        if !sources.contains_key(&mutant.file) {
+            let path = tree.join(&mutant.file);
             let text = fs::read_to_string(&path).map_err(|source| Error::File { path, source })?;
-            source = (mutant.file.clone(), text);
+            let mutants = Vec::new();
+            sources.insert(mutant.file.clone(), Source { text, mutants });
         }
-        let key = mutant.key(&source.1)?;
-        files
-            .entry(mutant.file.clone())
-            .or_default()
-            .push((key, mutant));
-    }
-    Ok(files)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long it may go on is time that passes, not a time of the protocol"
-)]
-fn judge(
-    options: &Options,
-    bench: &Bench,
-    results: &Results,
-    files: &BTreeMap<String, Vec<Keyed>>,
-) -> Result<(), Error> {
-    let until = options
-        .minutes
-        .map(|minutes| Instant::now() + Duration::from_secs(minutes.saturating_mul(60)));
-    let (k, n) = options.shard;
-    let mut held = Vec::new();
-    for (file, all) in files {
-        let chosen = |part: &String| file.contains(part);
-        if !options.file.as_ref().is_none_or(chosen) {
-            continue;
-        }
-        let kept = results.read(file)?;
-        let due = |key: &Key| match kept.get(key) {
-            None => true,
-            Some(_) if !options.again => false,
-            Some(judged) => {
-                options.file.is_some()
-                    || judged.verdict == Verdict::Survived && judged.note.is_empty()
-            }
-        };
-        let due: Vec<&Keyed> = all
-            .iter()
-            .skip(k)
-            .step_by(n)
-            .filter(|(key, _)| due(key))
-            .collect();
-        let keys: Vec<Key> = all.iter().map(|(key, _)| key.clone()).collect();
-        let mut left = due.len();
-        for chunk in due.chunks(CHUNK) {
-            if until.is_some_and(|until| Instant::now() > until) {
-                return Ok(());
-            }
-            eprintln!("mutants: {file}, {left} to judge");
-            let new = verdicts(bench, chunk, Suite::of(file), &mut held)?;
-            results.merge(file, &keys, new)?;
-            left = left.saturating_sub(chunk.len());
+        if let Some(source) = sources.get_mut(&mutant.file) {
+            source.mutants.push((mutant.key(&source.text)?, mutant));
         }
     }
-    Ok(())
-}
-
-/// A chunk's verdicts; `held` are the suites that were seen to hold without a mutation.
-fn verdicts(
-    bench: &Bench,
-    chunk: &[&Keyed],
-    suites: &[Suite],
-    held: &mut Vec<Suite>,
-) -> Result<Verdicts, Error> {
-    let mut verdicts = Verdicts::new();
-    let mut left = chunk.to_vec();
-    for &suite in suites {
-        if left.is_empty() {
-            break;
-        }
-        let mutants: Vec<&Listed> = left.iter().map(|(_, mutant)| mutant).collect();
-        let said = bench.judge(suite, &mutants, !held.contains(&suite))?;
-        held.push(suite);
-        left.retain(|(key, mutant)| {
-            let Some(judged) = said.get(&mutant.name) else {
-                return true;
-            };
-            verdicts.insert(key.clone(), judged.clone());
-            judged.verdict == Verdict::Survived
-        });
-    }
-    Ok(verdicts)
-}
-
-fn report(
-    options: &Options,
-    results: &Results,
-    files: &BTreeMap<String, Vec<Keyed>>,
-) -> Result<bool, Error> {
-    let (mut killed, mut unviable, mut explained, mut bare, mut unjudged) = (0, 0, 0, 0, 0);
-    for (file, all) in files {
-        let kept = results.read(file)?;
-        for (key, mutant) in all {
-            match kept.get(key) {
-                None => unjudged += 1,
-                Some(Judged { verdict, note }) => match verdict {
-                    Verdict::Caught | Verdict::Timeout => killed += 1,
-                    Verdict::Unviable => unviable += 1,
-                    Verdict::Survived if note.is_empty() => {
-                        bare += 1;
-                        println!("survived: {}", mutant.name);
-                    }
-                    Verdict::Survived => explained += 1,
-                },
-            }
-        }
-    }
-    let viable: usize = killed + explained + bare;
-    let thousandths = (killed * 1000).checked_div(viable).unwrap_or(0);
-    println!(
-        "mutants: {killed} of {viable} viable killed ({}.{} %), {explained} survive for a reason, {bare} without, \
-         {unviable} unviable, {unjudged} not judged",
-        thousandths / 10,
-        thousandths % 10,
-    );
-    let enough = killed * 100 >= viable * LEAST;
-    Ok(bare == 0 && enough && (unjudged == 0 || !(options.report || options.in_diff)))
+    Ok(sources)
 }
 
 #[cfg(test)]

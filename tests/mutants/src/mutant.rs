@@ -3,48 +3,55 @@
 //! A verdict must outlive edits elsewhere in the file and die with an edit of its own function: its key
 //! is the function's name and text, and the place within that text. Line numbers are not in it.
 
+use std::{
+    ops::Range,
+    path::Path,
+    process::{Command, Stdio},
+};
+
 use serde::Deserialize;
 
 use crate::error::Error;
 
+/// The package that is mutated.
+pub(crate) const MUTATED: &str = "warifu-consensus";
+
 /// A position in a source file, both counted from 1.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Position {
-    /// The line.
-    pub(crate) line: usize,
-    /// The column, in characters.
-    pub(crate) column: usize,
+    line: usize,
+    /// In characters.
+    column: usize,
 }
 
 /// From a position up to another, which is not part of it.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Span {
-    /// Its first character.
-    pub(crate) start: Position,
-    /// What follows its last character.
-    pub(crate) end: Position,
+    start: Position,
+    end: Position,
 }
 
 /// The function that holds a mutant.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Function {
     /// Its path within the file, as `Reader<'a>::string`.
-    pub(crate) function_name: String,
-    /// Where it stands.
-    pub(crate) span: Span,
+    function_name: String,
+    span: Span,
 }
 
 /// A mutant as `cargo mutants --list --json` prints it.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Listed {
-    /// `FILE:LINE:COLUMN: CHANGE`, which is also how the tool's `--re` chooses it.
+    /// `FILE:LINE:COLUMN: CHANGE`.
     pub(crate) name: String,
     /// The source file, from the top of the workspace.
     pub(crate) file: String,
     /// Absent for a mutant outside of functions.
-    pub(crate) function: Option<Function>,
+    function: Option<Function>,
     /// What is replaced.
-    pub(crate) span: Span,
+    span: Span,
+    /// By what.
+    pub(crate) replacement: String,
 }
 
 /// What a verdict is kept under.
@@ -60,15 +67,32 @@ pub(crate) struct Key {
     pub(crate) change: String,
 }
 
+/// Every mutant of the checkout at `tree`, in the tool's order.
+///
+/// # Errors
+/// [`Error::Program`], [`Error::Ended`], [`Error::Json`].
+pub(crate) fn list(tree: &Path) -> Result<Vec<Listed>, Error> {
+    let program = "cargo mutants";
+    let output = Command::new("cargo")
+        .args(["mutants", "--list", "--json", "--package", MUTATED])
+        .current_dir(tree)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|source| Error::Program { program, source })?;
+    if !output.status.success() {
+        let status = output.status.to_string();
+        return Err(Error::Ended { program, status });
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
 impl Listed {
     /// Its key, given the text of its file.
     ///
     /// # Errors
     /// [`Error::Listed`] for a name or span that does not fit the file.
     pub(crate) fn key(&self, source: &str) -> Result<Key, Error> {
-        let wrong = || Error::Listed {
-            name: self.name.clone(),
-        };
         let outer = self.function.as_ref().map_or(self.span, |f| f.span);
         let lines = outer.start.line..=outer.end.line;
         let text: Vec<&str> = source
@@ -76,34 +100,59 @@ impl Listed {
             .skip(outer.start.line.saturating_sub(1))
             .take(lines.count())
             .collect();
-        if text.is_empty() {
-            return Err(wrong());
-        }
         let below = self.span.start.line.checked_sub(outer.start.line);
+        let change = self.name.split_once(": ").map(|(_, change)| change);
+        let (Some(below), Some(change), false) = (below, change, text.is_empty()) else {
+            return Err(self.wrong());
+        };
+        let function = self.function.as_ref().map(|f| f.function_name.as_str());
+        let text = blake3::hash(text.join("\n").as_bytes()).to_hex();
         Ok(Key {
-            function: self
-                .function
-                .as_ref()
-                .map_or("-", |f| f.function_name.as_str())
-                .to_owned(),
-            text: blake3::hash(text.join("\n").as_bytes())
-                .to_hex()
-                .chars()
-                .take(16)
-                .collect(),
-            place: format!("+{}:{}", below.ok_or_else(wrong)?, self.span.start.column),
-            change: self
-                .name
-                .split_once(": ")
-                .map(|(_, change)| change)
-                .ok_or_else(wrong)?
-                .to_owned(),
+            function: function.unwrap_or("-").to_owned(),
+            text: text.chars().take(16).collect(),
+            place: format!("+{below}:{}", self.span.start.column),
+            change: change.to_owned(),
         })
+    }
+
+    /// The bytes of its file that it replaces.
+    ///
+    /// # Errors
+    /// [`Error::Listed`] for a span that does not fit the file.
+    pub(crate) fn range(&self, source: &str) -> Result<Range<usize>, Error> {
+        let start = offset(source, self.span.start).ok_or_else(|| self.wrong())?;
+        let end = offset(source, self.span.end).ok_or_else(|| self.wrong())?;
+        if start > end {
+            return Err(self.wrong());
+        }
+        Ok(start..end)
+    }
+
+    fn wrong(&self) -> Error {
+        Error::Listed {
+            name: self.name.clone(),
+        }
     }
 }
 
+fn offset(source: &str, at: Position) -> Option<usize> {
+    let mut begin = 0_usize;
+    for (number, line) in source.split_inclusive('\n').enumerate() {
+        if number.checked_add(1)? == at.line {
+            let within = line
+                .char_indices()
+                .map(|(offset, _)| offset)
+                .chain([line.len()])
+                .nth(at.column.checked_sub(1)?)?;
+            return begin.checked_add(within);
+        }
+        begin = begin.checked_add(line.len())?;
+    }
+    None
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::{Function, Listed, Position, Span};
 
     fn span(from: (usize, usize), to: (usize, usize)) -> Span {
@@ -114,15 +163,25 @@ mod tests {
         }
     }
 
+    /// A mutant that replaces what stands between two positions of `a.rs`.
+    pub(crate) fn replacing(from: (usize, usize), to: (usize, usize), by: &str) -> Listed {
+        Listed {
+            name: format!("a.rs:{}:{}: replace", from.0, from.1),
+            file: "a.rs".into(),
+            function: None,
+            span: span(from, to),
+            replacement: by.into(),
+        }
+    }
+
     fn listed(top: usize) -> Listed {
         Listed {
             name: format!("a.rs:{}:8: replace == with != in same", top + 1),
-            file: "a.rs".into(),
             function: Some(Function {
                 function_name: "same".into(),
                 span: span((top, 1), (top + 2, 2)),
             }),
-            span: span((top + 1, 8), (top + 1, 10)),
+            ..replacing((top + 1, 7), (top + 1, 9), "!=")
         }
     }
 
@@ -130,7 +189,7 @@ mod tests {
     fn a_key_outlives_edits_elsewhere_and_no_edit_of_its_function() {
         let function = "fn same(a: u8, b: u8) -> bool {\n    a == b\n}\n";
         let here = listed(1).key(function).unwrap();
-        assert_eq!(here.place, "+1:8");
+        assert_eq!(here.place, "+1:7");
         assert_eq!(here.change, "replace == with != in same");
         let moved = format!("//! A head.\n\n{function}");
         assert_eq!(listed(3).key(&moved).unwrap(), here);
@@ -139,7 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn a_span_outside_of_the_file_is_an_error() {
-        assert!(listed(9).key("fn f() {}\n").is_err());
+    fn a_range_is_what_stands_there_counted_in_characters() {
+        let source = "// 割符\n// 割符 == 1\n";
+        let range = replacing((2, 7), (2, 9), "").range(source).unwrap();
+        assert_eq!(&source[range], "==");
+        for outside in [(4, 1), (1, 9), (0, 1)] {
+            assert!(replacing(outside, (5, 1), "").range(source).is_err());
+        }
     }
 }
