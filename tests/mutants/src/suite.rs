@@ -29,7 +29,7 @@ pub(crate) enum Suite {
     Own,
     /// The simulator's scenarios.
     Scenarios,
-    /// The 360 seeds of the plain check.
+    /// A third of the plain check's seeds: most mutants that these don't meet are met by none.
     Seeds,
 }
 
@@ -63,7 +63,7 @@ impl Suite {
     fn patience(self) -> Duration {
         Duration::from_secs(match self {
             Self::Own | Self::Scenarios => 90,
-            Self::Seeds => 300,
+            Self::Seeds => 180,
         })
     }
 }
@@ -148,7 +148,7 @@ fn command(suite: Suite, program: &Program) -> Command {
         .args(suite.choice())
         .args(["--test-threads", "1"])
         .current_dir(&program.directory)
-        .env_remove("WARIFU_SEEDS")
+        .env("WARIFU_SEEDS", "0..120")
         .env_remove(ON)
         .env_remove(ENTERED);
     command
