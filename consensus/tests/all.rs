@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, its support functions included"
 )]
 
+mod bases;
 mod bodies;
 mod canonical;
 mod chains;
