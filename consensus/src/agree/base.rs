@@ -65,7 +65,7 @@ impl Founding {
 }
 
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Base {
     /// Enrolled, genesis not sealed.
     Founding(Box<Founding>),

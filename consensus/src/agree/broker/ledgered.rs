@@ -7,7 +7,7 @@ use super::*;
 use crate::chain::Status;
 
 /// What the broker's records fold to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ledgered {
     pub(super) base: Base,
     pub(super) lock: Option<BrokerLock>,

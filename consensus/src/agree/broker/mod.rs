@@ -203,6 +203,13 @@ impl Broker {
         &self.state.base
     }
 
+    /// Whether both have the same records behind them: locks, words and all that they fold to.
+    /// What is only in RAM is not compared.
+    #[must_use]
+    pub fn stands_as(&self, other: &Self) -> bool {
+        self.state == other.state
+    }
+
     /// Tells what [`Base::unlocated`] asked for.
     pub fn locate(&mut self, block: Head) {
         self.state.base.locate(block);

@@ -38,6 +38,7 @@ use super::{
     words::Words,
 };
 
+#[derive(PartialEq)]
 struct Ledgered {
     base: Base,
     lock: Option<Block>,
@@ -216,6 +217,13 @@ impl Device {
     #[must_use]
     pub fn base(&self) -> &Base {
         &self.state.base
+    }
+
+    /// Whether both have the same records behind them: locks, words and all that they fold to.
+    /// What is only in RAM is not compared.
+    #[must_use]
+    pub fn stands_as(&self, other: &Self) -> bool {
+        self.state == other.state
     }
 
     /// Tells what [`Base::unlocated`] asked for.

@@ -54,6 +54,7 @@ struct Open {
 }
 
 /// What the trust operator's records fold to.
+#[derive(PartialEq)]
 struct Ledgered {
     base: Base,
     words: Words,
@@ -225,6 +226,13 @@ impl TrustOperator {
     #[must_use]
     pub fn base(&self) -> &Base {
         &self.state.base
+    }
+
+    /// Whether both have the same records behind them: locks, words and all that they fold to.
+    /// What is only in RAM is not compared.
+    #[must_use]
+    pub fn stands_as(&self, other: &Self) -> bool {
+        self.state == other.state
     }
 
     /// Tells what [`Base::unlocated`] asked for.
