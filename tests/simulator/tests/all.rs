@@ -11,6 +11,7 @@ mod attacks;
 mod conflicts;
 mod found_bugs;
 mod holes;
+mod model;
 mod refusals;
 mod rules;
 mod seeds;

@@ -114,6 +114,13 @@ fn the_simulator_rests_on_consensus_alone() {
     assert_eq!(found(&tree, &["tokio", "libp2p", "sled", "axum"]), NONE);
 }
 
+/// It is written from the rules: what it says about them must not come from the code.
+#[test]
+fn the_model_rests_on_no_crate_of_the_house() {
+    let tree = tree("warifu-model", &[]);
+    assert_eq!(members(&tree), ["warifu-model"]);
+}
+
 #[test]
 fn no_tree_links_another_tls_or_a_vulnerable_bincode() {
     let tree = tree("warifu-node", &["--all-features"]);

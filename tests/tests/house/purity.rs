@@ -154,6 +154,7 @@ fn unsafe_is_nowhere() {
         "consensus/tests",
         "examples/tests",
         "node/tests",
+        "tests/model/tests",
         "tests/simulator/tests",
         "tests/tests",
     ];

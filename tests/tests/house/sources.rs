@@ -6,12 +6,13 @@ use std::{
 };
 
 /// Directories of sources that the house's rules are about.
-pub(crate) const CRATES: [&str; 6] = [
+pub(crate) const CRATES: [&str; 7] = [
     "consensus",
     "client-sdk",
     "node",
     "examples",
     "tests",
+    "tests/model",
     "tests/simulator",
 ];
 
