@@ -43,6 +43,9 @@ struct Options {
     /// Judges survivors without a reason once more; with --file every mutant of those files.
     #[arg(long)]
     again: bool,
+    /// Leaves the seeds out, which take most of the time: survivors are then judged whole by --again.
+    #[arg(long)]
+    quick: bool,
     /// Judges nothing: says what is kept, and names survivors that have no reason.
     #[arg(long)]
     report: bool,

@@ -27,6 +27,9 @@ const ROOT: &str = "consensus/src/lib.rs";
 /// one phase at a time.
 const BUILDS: usize = 12;
 
+const WHOLE: &[Suite] = &[Suite::Own, Suite::Scenarios, Suite::Seeds];
+const QUICK: &[Suite] = &[Suite::Own, Suite::Scenarios];
+
 /// A mutant that is due, under its number.
 #[derive(Clone, Copy, Debug)]
 struct Due<'a> {
@@ -44,6 +47,7 @@ struct Trial<'a> {
     results: &'a Results,
     bar: ProgressBar,
     until: Option<Instant>,
+    suites: &'static [Suite],
 }
 
 /// Judges what is due, and keeps each verdict as soon as it is there.
@@ -74,6 +78,7 @@ pub(crate) fn hold(
         target: work.join("target"),
         results,
         bar,
+        suites: if options.quick { QUICK } else { WHOLE },
         until: minutes.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
     };
     let rest = trial.together(&due)?;
@@ -187,7 +192,7 @@ impl Trial<'_> {
         functions: &BTreeMap<usize, usize>,
     ) -> Result<(), Error> {
         let mut entered = BTreeMap::new();
-        for suite in [Suite::Own, Suite::Scenarios, Suite::Seeds] {
+        for &suite in self.suites {
             self.bar
                 .set_message(format!("{suite:?} without a mutation"));
             let list = self.target.join("entered");
@@ -237,7 +242,11 @@ impl Trial<'_> {
             text.replace_range(one.mutant.range(&text)?, &one.mutant.replacement);
             self.write(one.file, &text)?;
             let judged = match build(&self.tree, &self.target)? {
-                Built::Programs(programs) => suite::judge(Suite::of(one.file), &programs, None)?,
+                Built::Programs(programs) => {
+                    let suites = Suite::of(one.file).into_iter();
+                    let suites = suites.filter(|suite| self.suites.contains(suite));
+                    suite::judge(suites, &programs, None)?
+                }
                 Built::Complaints(complaints) => Judged {
                     verdict: Verdict::Unviable,
                     note: complaints
