@@ -161,14 +161,10 @@ impl Words {
         wishes.find(|w| w.above >= since)
     }
 
-    /// A standing deny whose proposal would be the next block.
-    pub(super) fn deny_at(&self, base: &Base) -> Option<&HeldWord> {
-        self.0.iter().find(|w| {
-            w.word.verb == Verb::Deny
-                && w.proposal.as_ref().is_some_and(|b| {
-                    b.claims().height == base.next_height() && b.claims().prev == base.prev()
-                })
-        })
+    /// A standing deny. Its proposal would be the next block: only such a one is kept, and it falls
+    /// with the next sealed block.
+    pub(super) fn denial(&self) -> Option<&HeldWord> {
+        self.0.iter().find(|w| w.word.verb == Verb::Deny)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &HeldWord> {

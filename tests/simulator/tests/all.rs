@@ -15,4 +15,5 @@ mod model;
 mod refusals;
 mod rules;
 mod seeds;
+mod shares;
 mod stage;

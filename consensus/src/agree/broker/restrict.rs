@@ -90,7 +90,7 @@ impl Broker {
             return true;
         }
         if heard
-            && let Some(held) = self.state.words.deny_at(&self.state.base).cloned()
+            && let Some(held) = self.state.words.denial().cloned()
             && let Some(proposal) = held.proposal.clone()
         {
             let supersedes_other = self
