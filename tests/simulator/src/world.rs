@@ -1,6 +1,7 @@
 //! The world: nodes with clocks and disks, lines between them, and one queue of events in virtual
 //! time. Performs what the machines ask for, in order, and shows the auditor all of it.
 
+mod duties;
 mod lines;
 mod nodes;
 mod perform;

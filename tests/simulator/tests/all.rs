@@ -8,9 +8,11 @@
 )]
 
 mod attacks;
+mod broker;
 mod conflicts;
 mod found_bugs;
 mod holes;
+mod idleness;
 mod model;
 mod refusals;
 mod rules;

@@ -97,6 +97,8 @@ impl Ledgered {
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());
+                    self.lock = None;
+                    self.given_up = false;
                 }
             }
             Record::DeviceLock(_)

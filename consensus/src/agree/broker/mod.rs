@@ -463,7 +463,7 @@ impl Broker {
                 Ok(())
             }
             (Role::Device | Role::TrustOperator, Agree::Blocks { sealed }) => {
-                self.blocks(from, sealed, turn).map_err(unfit(name))
+                self.blocks(sealed, turn).map_err(unfit(name))
             }
             (_, _) => Err(Refusal::WrongParty {
                 message: name.into(),

@@ -115,21 +115,15 @@ impl Broker {
 
     pub(super) fn blocks<E: Entropy>(
         &mut self,
-        from: Role,
         sealed: Vec<Sealed>,
         turn: &mut Turn<'_, E>,
     ) -> Result<(), String> {
-        let before = self.state.base.next_height();
         let mut sealed = sealed.into_iter().peekable();
         while let Some(block) = sealed.next() {
             let followed = sealed
                 .peek()
                 .is_some_and(|next| self.is_followed(&block, next));
             self.adopt(block, followed, turn)?;
-        }
-        if from == Role::TrustOperator && !self.compared && self.state.base.next_height() > before {
-            self.ask_head(turn);
-            self.first_retry(turn);
         }
         Ok(())
     }
@@ -247,6 +241,7 @@ impl Broker {
             }
         }
         self.foreign = None;
+        // `pursue` says next what there is to say, heads first where they were not compared.
         self.retry_at = None;
         Ok(())
     }
@@ -288,6 +283,7 @@ impl Broker {
         if matches!(self.state.base, Base::Founding(_)) {
             self.store(Record::Dead, turn);
             self.work = None;
+            self.retry_at = None;
             turn.out.push(Output::ForgetShare);
             turn.tell(Event::Dead);
         }

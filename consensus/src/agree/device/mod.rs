@@ -125,6 +125,7 @@ impl Ledgered {
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());
+                    self.lock = None;
                 }
             }
             _ => return Err("record of another party's journal".into()),

@@ -145,7 +145,7 @@ impl World {
             let line = self.line_between(node, Self::node_of(account, peer));
             let end = self.lines[line].end_of(node).expect("an end");
             if self.lines[line].carries_from(end) {
-                self.feed(account, role, Input::LineUp(peer));
+                self.feed_at_hand(account, role, Input::LineUp(peer));
             }
         }
     }

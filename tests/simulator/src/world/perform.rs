@@ -107,10 +107,16 @@ impl World {
         if !seat.machine.as_ref().is_some_and(|m| m.is_idle(clock)) {
             return;
         }
+        let dropped = seat.machine.take();
         if let Err(error) = seat.recover(options) {
             let what = format!("the {role} does not come back into RAM: {error}");
             self.audit.failed(account, what);
             return;
+        }
+        let same = seat.machine.as_ref().zip(dropped.as_ref());
+        if !same.is_some_and(|(now, then)| now.stands_as(then)) {
+            let what = format!("the {role} comes back from idleness as another");
+            self.audit.failed(account, what);
         }
         self.tell_story(&format!("a{account} {role} comes back from idleness"));
         self.introduce(account, role);
@@ -132,17 +138,22 @@ impl World {
 
     /// Moves a machine, if its node runs, and performs what it asks for.
     pub fn feed(&mut self, account: usize, role: Role, input: Input) {
-        let node = Self::node_of(account, role);
-        let clock = self.clock(account, role);
-        if !self.nodes[node].up {
+        if !self.nodes[Self::node_of(account, role)].up {
             return;
         }
         let place = account * 3 + at(role);
         let retires = self.trouble.retire_one_in;
         if self.decisions.fault(What::Retire, place, retires).is_some() {
-            self.retire(account, role, clock);
+            self.retire(account, role, self.clock(account, role));
         }
-        if self.seat(account, role).machine.is_none() {
+        self.feed_at_hand(account, role, input);
+    }
+
+    /// [`World::feed`] to the machine that is in RAM.
+    pub(super) fn feed_at_hand(&mut self, account: usize, role: Role, input: Input) {
+        let node = Self::node_of(account, role);
+        let clock = self.clock(account, role);
+        if !self.nodes[node].up || self.seat(account, role).machine.is_none() {
             return;
         }
         self.locate(account, role, &input);
@@ -164,6 +175,7 @@ impl World {
                 self.audit.took(account, eyes::party(role), &said);
             }
             self.schedule_tick(account, role);
+            self.says_what_it_owes(account, role);
         }
     }
 
