@@ -4,14 +4,14 @@
 
 use core::fmt;
 
-use frost_core::round1::Nonce;
+use frost_core::Ciphersuite as _;
 use zeroize::Zeroizing;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::arithmetic::{commit_to, decode_public_point};
 use super::keys::write_hex;
-use super::library::{Element, LibraryRng, Scalar, Suite};
+use super::library::{Element, Scalar, Suite};
 use super::{DecodeError, KeyShare, words};
 use crate::party::Role;
 use crate::random::Entropy;
@@ -194,6 +194,17 @@ impl fmt::Debug for Nonces {
     }
 }
 
+/// One nonce (RFC 9591 §4.1): H3 over 32 random bytes and the share, in a buffer that is wiped. The
+/// library's own function leaves the share behind in memory that it gives back.
+fn draw(share: &KeyShare, entropy: &mut impl Entropy) -> Scalar {
+    let mut input = Zeroizing::new([0; 64]);
+    let (random, secret) = input.split_at_mut(32);
+    entropy.fill(random);
+    let bytes = Zeroizing::new(share.secret().signing_share().to_scalar().to_bytes());
+    secret.copy_from_slice(&*bytes);
+    Suite::H3(&*input)
+}
+
 /// Makes fresh nonces for one try at signing the block with this hash, and the commitment to send
 /// (RFC 9591 round one). The nonces hash fresh randomness together with the share, so weak
 /// randomness alone does not make them predictable; a repeated `entropy` still repeats them.
@@ -202,12 +213,11 @@ pub fn commit(
     block_hash: [u8; 32],
     entropy: &mut impl Entropy,
 ) -> (Nonces, Commitment) {
-    let signing_share = share.secret().signing_share();
     let mut secret = Zeroizing::new([Scalar::ZERO; 2]);
     for nonce in secret.iter_mut() {
         // A zero nonce would give the share away; it is drawn with probability 2^-252.
         while *nonce == Scalar::ZERO {
-            *nonce = Nonce::<Suite>::new(signing_share, &mut LibraryRng(entropy)).to_scalar();
+            *nonce = draw(share, entropy);
         }
     }
     let [hiding, binding] = &*secret;

@@ -272,6 +272,17 @@ async fn asked(device: &Device) -> warifu_consensus::encoding::Hash {
     .expect("the device is asked")
 }
 
+/// Waits until the device's last prompt is gone: it is told after the login service is.
+async fn asked_nothing(device: &Device) {
+    timeout(PATIENCE, async {
+        while !device.pending().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the prompt goes");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_customer_enrols_logs_in_refuses_and_freezes() {
     let net = net().await;
@@ -298,9 +309,11 @@ async fn a_customer_enrols_logs_in_refuses_and_freezes() {
 
     // A cancel is taken before the lock, and its repeat too.
     let began = net.begin(account, Kind::Login).await.unwrap();
+    asked(&device).await;
     for _ in 0..2 {
         assert_eq!(net.broker.cancel(CALLER, began.id).await, Ok(()));
     }
+    asked_nothing(&device).await;
 
     // A wrong number.
     let began = net.begin(account, Kind::Login).await.unwrap();

@@ -127,7 +127,9 @@ impl Enrolment {
         let (state, secrets) = state.receive([(one, first), (two, second)])?;
         self.stage = Stage::Two(state);
         for (to, secret) in secrets {
-            let mut plaintext = zeroize::Zeroizing::new(secret.as_bytes().to_vec());
+            // As long as it may become: growing would leave the secret behind in what is given back.
+            let mut plaintext = zeroize::Zeroizing::new(Vec::with_capacity(64));
+            plaintext.extend_from_slice(secret.as_bytes());
             if self.role == Role::Device
                 && to == Role::Broker
                 && let Some(content_key) = &self.content_key

@@ -35,6 +35,20 @@ fn a_torsion_component_of_any_order_is_refused() {
 }
 
 #[test]
+fn nonces_are_the_librarys() {
+    for (seed, share) in generate(3).iter().enumerate() {
+        let entropy = || SeededEntropy::new([seed as u8; 32]);
+        let (nonces, _) = commit(share, BLOCK, &mut entropy());
+        let mut again = entropy();
+        for found in nonces.secret() {
+            let mut rng = library::LibraryRng(&mut again);
+            let expected = Nonce::<library::Suite>::new(share.secret().signing_share(), &mut rng);
+            assert_eq!(*found, expected.to_scalar());
+        }
+    }
+}
+
+#[test]
 fn shares_are_the_librarys() {
     for seed in 0..16 {
         let shares = generate(seed);

@@ -118,6 +118,38 @@ impl Broker {
         pending.await == Some(false)
     }
 
+    /// What is told of a login that ended before it was asked for: nobody hears "admitted" once the block
+    /// expired, or the account is frozen or is to be, whatever was true when it ended (rule 6).
+    async fn as_it_stands(&self, sub: Sub, state: LoginState) -> Result<LoginState, DeskError> {
+        let LoginState::Ended {
+            outcome: Outcome::Admitted(sealed),
+            account_key,
+        } = state
+        else {
+            return Ok(state);
+        };
+        let accounts = &self.inner.operator.accounts;
+        let stands = accounts.with(sub, |machine, now| {
+            let is_active = machine.base().status() == Some(Status::Active);
+            ((is_active && !machine.is_freeze_pending(), now), Vec::new())
+        });
+        let (stands, now) = stands.await.ok_or(DeskError::Stopping)?;
+        let outcome = if now >= Time::from_seconds(sealed.block.claims().exp) {
+            Outcome::Expired
+        } else if stands {
+            Outcome::Admitted(sealed)
+        } else {
+            Outcome::Refused {
+                by: Role::Broker,
+                reason: Reason::FreezeWanted,
+            }
+        };
+        Ok(LoginState::Ended {
+            outcome,
+            account_key,
+        })
+    }
+
     /// The freeze that an account stands under, if nothing is under way that could end it: an
     /// unfreeze that is open is no reason to believe that a freeze is not needed.
     async fn frozen_already(&self, account: Sub) -> Result<Option<Box<Sealed>>, DeskError> {
@@ -204,6 +236,7 @@ impl Desk for Broker {
         wait: Duration,
     ) -> Result<LoginState, DeskError> {
         let mut login = self.inner.logins.find(caller, &id)?;
+        let had_ended = matches!(*login.state.borrow(), LoginState::Ended { .. });
         let ended = login
             .state
             .wait_for(|s| matches!(s, LoginState::Ended { .. }));
@@ -216,6 +249,7 @@ impl Desk for Broker {
         let state = login.state.borrow().clone();
         match state {
             LoginState::Pending { .. } if self.is_closed() => Err(DeskError::Stopping),
+            state if had_ended => self.as_it_stands(login.sub, state).await,
             state => Ok(state),
         }
     }
