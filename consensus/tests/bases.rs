@@ -2,8 +2,8 @@
 
 use warifu_consensus::{
     agree::{Base, Founding},
-    block::{Claims, Kind},
-    chain::{Head, Status},
+    block::{Claims, Kind, Votes, thumbprint},
+    chain::{Head, Seen, Status},
     encoding::{Hash, text_b64},
     party::{Role, Sub},
     signature::IdentityKey,
@@ -173,4 +173,67 @@ fn a_genesis_of_another_enrolment_is_not_adopted_by_its_form_alone() {
     other.nonce = text_b64(&[6; 32]);
     let error = base.verify(&house.seal(other)).unwrap_err();
     assert!(error.contains("another enrolment"), "{error}");
+}
+
+#[test]
+fn an_account_says_whose_it_is() {
+    let account = house().account();
+    assert_eq!(account.kid(), thumbprint(account.account_key()));
+    assert_eq!((account.epoch(), account.sub()), (0, house().sub()));
+    let names = [Status::Active, Status::Frozen, Status::Revoked].map(|s| s.to_string());
+    assert_eq!(names, ["active", "frozen", "revoked"]);
+}
+
+#[test]
+fn only_the_very_votes_on_the_very_block_that_were_seen_are_not_checked_again() {
+    let house = house();
+    let account = house.account();
+    let good = house.next(&account, Kind::Login);
+    let Votes::Admit {
+        assent,
+        endorse,
+        seal,
+    } = good.votes
+    else {
+        panic!("an admit's votes");
+    };
+    // A vote that verifies nowhere, in place of each of the three.
+    let bad = house.vote(Verb::Head, Role::Broker, Hash([4; 32]));
+    let carrying = |assent, endorse, seal| {
+        let mut sealed = good.clone();
+        sealed.votes = Votes::Admit {
+            assent,
+            endorse,
+            seal,
+        };
+        sealed
+    };
+    let hash = good.block.hash();
+    let seen = |block, assent, endorse| Seen {
+        block,
+        assent: Some(assent),
+        endorse: Some(endorse),
+    };
+    let spoiled = [
+        carrying(bad, endorse, seal),
+        carrying(assent, bad, seal),
+        carrying(assent, endorse, bad),
+    ];
+    for sealed in &spoiled {
+        assert!(account.verify_but(sealed, &Seen::NONE).is_err());
+        let others = seen(hash, assent, endorse);
+        assert!(account.verify_but(sealed, &others).is_err());
+        let elsewhere = seen(Hash([1; 32]), bad, bad);
+        assert!(account.verify_but(sealed, &elsewhere).is_err());
+    }
+    // What the caller checked is taken at its word; the seal is checked by everybody.
+    let [first, second, third] = &spoiled;
+    assert_eq!(account.verify_but(first, &seen(hash, bad, endorse)), Ok(()));
+    assert_eq!(account.verify_but(second, &seen(hash, assent, bad)), Ok(()));
+    assert!(
+        account
+            .verify_but(first, &seen(hash, endorse, bad))
+            .is_err()
+    );
+    assert!(account.verify_but(third, &seen(hash, bad, bad)).is_err());
 }
