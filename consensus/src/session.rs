@@ -376,6 +376,24 @@ mod tests {
             Err(expected)
         );
         assert_eq!(line.broker.open(&to, &info, AAD, &[0; 64]), Err(expected));
+        for (length, is_good) in [(MAX_INFO, true), (MAX_INFO + 1, false)] {
+            let info = vec![0; length];
+            let sealed = line.device.seal(&to, &info, AAD, b"", &mut line.entropy);
+            assert_eq!(sealed.is_ok(), is_good, "{length}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_hpke_may_draw_are_of_the_entropy_given() {
+        // It draws bytes today; whatever it draws tomorrow must be as random.
+        use hpke::rand_core::TryRng;
+        let (mut given, mut bytes) = (SeededEntropy::new([6; 32]), SeededEntropy::new([6; 32]));
+        let mut rng = HpkeRng(&mut given);
+        let (mut four, mut eight) = ([0; 4], [0; 8]);
+        bytes.fill(&mut four);
+        assert_eq!(rng.try_next_u32(), Ok(u32::from_le_bytes(four)));
+        bytes.fill(&mut eight);
+        assert_eq!(rng.try_next_u64(), Ok(u64::from_le_bytes(eight)));
     }
 
     #[test]
