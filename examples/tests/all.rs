@@ -118,8 +118,17 @@ impl Stage {
         service.type_line(wrong);
         service.said("again");
         service.type_line(&digits);
+        let account = service.said("account");
+        // What a JOSE library takes, and what to do next.
+        assert!(
+            service
+                .said("jwk")
+                .starts_with(r#"{"crv":"Ed25519","kty":"OKP","x":""#)
+        );
+        assert!(service.said("next").contains("`login`"));
         assert_eq!(service.exit_code(), Some(0));
-        let account = device.said("account");
+        assert_eq!(device.said("account"), account);
+        device.said("next");
         Self {
             net,
             device,
@@ -196,7 +205,7 @@ fn a_login_service_lets_in_whom_the_device_approved_and_nobody_else() {
 
     let (mut service, number) = stage.begin();
     let wrong = (number.parse::<u8>().unwrap() + 1) % 100;
-    stage.device.type_line(&wrong.to_string());
+    stage.device.type_line(&format!("{wrong:02}"));
     assert_eq!(
         service.said("refused by the device:"),
         "the number was wrong"

@@ -105,6 +105,9 @@ pub struct RefusalView {
     pub kind: RefusalKind,
     /// For people: found and expected, lower case.
     pub reason: String,
+    /// The same in Japanese, where a customer reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_ja: Option<String>,
 }
 
 /// Kinds of refusal.
@@ -204,6 +207,9 @@ pub struct DecisionView {
     pub height: Option<u64>,
     /// Why it was refused.
     pub reason: Option<String>,
+    /// The same in Japanese.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_ja: Option<String>,
 }
 
 /// How a decision stands.
@@ -367,6 +373,7 @@ fn malformed(reason: String) -> Answer {
     Answer::Refused(RefusalView {
         kind: RefusalKind::Malformed,
         reason,
+        reason_ja: None,
     })
 }
 

@@ -152,9 +152,21 @@ impl Lang {
     /// Both lines, this language's first.
     #[must_use]
     pub fn both(self, ja: &str, en: &str) -> String {
+        let [first, second] = self.ordered(ja, en);
+        format!("{first}\n{second}")
+    }
+
+    /// Both words on one line, this language's first: `until / 期限`.
+    #[must_use]
+    pub fn label(self, ja: &str, en: &str) -> String {
+        let [first, second] = self.ordered(ja, en);
+        format!("{first} / {second}")
+    }
+
+    const fn ordered<'a>(self, ja: &'a str, en: &'a str) -> [&'a str; 2] {
         match self {
-            Lang::Ja => format!("{ja}\n{en}"),
-            Lang::En => format!("{en}\n{ja}"),
+            Lang::Ja => [ja, en],
+            Lang::En => [en, ja],
         }
     }
 }
@@ -237,6 +249,17 @@ impl Output {
         } else {
             line(text)
         }
+    }
+
+    /// A failure that a customer reads: a line in each language; with `--json` the English one.
+    #[must_use]
+    pub fn failure(self, exit: Exit, ja: &str, en: &str) -> Failure {
+        let message = if self.json {
+            en.to_owned()
+        } else {
+            self.lang.both(ja, en)
+        };
+        Failure { exit, message }
     }
 
     /// Prints a failure on stderr: `{"error":{"code":1,"kind":"refused","message":"…"}}` or a line.
@@ -460,6 +483,19 @@ mod tests {
             ('0'..='9').map(|digit| large(&digit.to_string())).collect();
         assert_eq!(drawn.len(), 10);
         assert_eq!(large("042137").lines().count(), 5);
+    }
+
+    #[test]
+    fn each_language_comes_first_where_it_is_asked_for() {
+        assert_eq!(Lang::Ja.label("期限", "until"), "期限 / until");
+        assert_eq!(Lang::En.label("期限", "until"), "until / 期限");
+        let told = |json, lang| {
+            let output = Output::new(json, Some(lang));
+            output.failure(Exit::Refused, "拒否", "refused").message
+        };
+        assert_eq!(told(false, Lang::Ja), "拒否\nrefused");
+        assert_eq!(told(false, Lang::En), "refused\n拒否");
+        assert_eq!(told(true, Lang::Ja), "refused");
     }
 
     #[test]

@@ -254,6 +254,15 @@ pub struct Jwk {
     pub x: String,
 }
 
+/// One line of JSON, as every output shows an account's key and any JOSE library takes it:
+/// `{"crv":"Ed25519","kty":"OKP","x":"…"}`.
+impl core::fmt::Display for Jwk {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let text = serde_json::to_string(self).map_err(|_| core::fmt::Error)?;
+        f.write_str(&text)
+    }
+}
+
 /// A JWK is no Ed25519 public key.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum JwkError {

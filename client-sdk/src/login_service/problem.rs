@@ -151,9 +151,66 @@ impl Problem {
 
 impl core::fmt::Display for Problem {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        if self.detail.starts_with(&self.title) {
-            return f.write_str(&self.detail);
+        match (self.detail.as_str(), self.title.as_str()) {
+            ("", title) => f.write_str(title),
+            (detail, title) if says(detail, title) => f.write_str(detail),
+            (detail, title) => write!(f, "{title}: {detail}"),
         }
-        write!(f, "{}: {}", self.title, self.detail)
+    }
+}
+
+/// Whether a detail holds every word of a title that says something: `account is frozen, which does not
+/// allow ...` says `the account is frozen`, and need not hear it first.
+fn says(detail: &str, title: &str) -> bool {
+    const SILENT: [&str; 6] = ["a", "are", "is", "it", "now", "the"];
+    let word = |text: &'_ str| text.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
+    let said: Vec<String> = detail.split_whitespace().map(word).collect();
+    title
+        .split_whitespace()
+        .filter(|word| !SILENT.contains(word))
+        .all(|word| said.iter().any(|said| said == word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_detail_says_is_not_said_before_it() {
+        for (kind, detail, expected) in [
+            (
+                ProblemKind::Frozen,
+                "account is frozen, which does not allow `login`",
+                "account is frozen, which does not allow `login`",
+            ),
+            (
+                ProblemKind::Frozen,
+                "account waits for a `freeze` block first",
+                "the account is frozen: account waits for a `freeze` block first",
+            ),
+            (
+                ProblemKind::UnknownAccount,
+                "account AAAA is unknown here",
+                "account AAAA is unknown here",
+            ),
+            (
+                ProblemKind::TooLate,
+                "the proposal is locked, too late to cancel",
+                "the proposal is locked, too late to cancel",
+            ),
+            (
+                ProblemKind::WrongDigits,
+                "the six digits are wrong, 2 tries left",
+                "the six digits are wrong, 2 tries left",
+            ),
+            (
+                ProblemKind::Malformed,
+                "body is no JSON",
+                "the request is malformed: body is no JSON",
+            ),
+            (ProblemKind::Busy, "", "another login is open"),
+        ] {
+            assert_eq!(Problem::new(kind, detail).to_string(), expected);
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -128,9 +129,10 @@ impl Disk {
         }
     }
 
+    /// With mode 0700: account names stand in a store's records.
     pub(crate) fn create_directory(&self, path: &Path) -> io::Result<()> {
         let change = DiskChange::CreateDirectory { path };
-        self.make(change, || fs::create_dir(path))
+        self.make(change, || fs::DirBuilder::new().mode(0o700).create(path))
     }
 
     pub(crate) fn sync_directory(&self, path: &Path) -> Result<(), StoreError> {
@@ -148,7 +150,7 @@ impl Disk {
     /// An empty file under this name.
     pub(crate) fn create(&self, path: &Path) -> Result<DiskFile, StoreError> {
         let mut options = OpenOptions::new();
-        options.create(true).truncate(true).write(true);
+        options.create(true).truncate(true).write(true).mode(0o600);
         let change = DiskChange::Create { path };
         let file = self
             .make(change, || options.open(path))
@@ -162,7 +164,7 @@ impl Disk {
             return self.open(path, 0);
         }
         let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true);
+        options.create(true).truncate(false).write(true).mode(0o600);
         let change = DiskChange::Create { path };
         let file = self
             .make(change, || options.open(path))

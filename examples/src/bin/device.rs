@@ -49,7 +49,10 @@ async fn enrol(device: &Device, ticket: &Ticket) -> Result<(), Box<dyn Error>> {
         match stage.borrow_and_update().clone() {
             EnrolStage::Running => {}
             EnrolStage::Digits(digits) => println!("digits {digits}"), // for the page
-            EnrolStage::Founded(account) => break println!("account {account}"),
+            EnrolStage::Founded(account) => {
+                println!("account {account}");
+                break println!("next    logins are asked here: type the page's two digits");
+            }
             EnrolStage::Failed(reason) => return Err(reason.into()),
         }
         stage.changed().await?;
@@ -57,7 +60,7 @@ async fn enrol(device: &Device, ticket: &Ticket) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The page's number approves what is shown here, and nothing else; any other line denies it.
+/// The page's two digits approve what is shown here, and nothing else; any other line denies it.
 async fn ask(device: &Device, prompt: &Prompt) -> Result<(), Box<dyn Error>> {
     println!("asked {} at {}", prompt.claims.kind, prompt.claims.aud);
     if let Some(body) = &prompt.body {
@@ -65,10 +68,11 @@ async fn ask(device: &Device, prompt: &Prompt) -> Result<(), Box<dyn Error>> {
     }
     let mut line = String::new();
     let line = spawn_blocking(move || io::stdin().read_line(&mut line).map(|_| line)).await??;
-    let decided = match line.trim().parse() {
+    let is_number = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+    let decided = match line.trim() {
         _ if line.is_empty() => return Err("end of input: nobody is there to decide".into()),
-        Ok(number) => device.approve(prompt.hash, number).await,
-        Err(_) => device.deny(prompt.hash, false).await,
+        number if is_number(number) => device.approve(prompt.hash, number.parse()?).await,
+        _ => device.deny(prompt.hash, false).await,
     };
     match decided {
         Ok(Decision::Sealed(_)) => println!("approved"),

@@ -3,7 +3,7 @@
 
 use std::{env, error::Error, fs, io, path::Path, process::ExitCode, time::Duration};
 
-use warifu_client_sdk::login_service::api::{Asked, Shown};
+use warifu_client_sdk::login_service::api::{Asked, Jwk, Shown};
 use warifu_client_sdk::login_service::{
     Advice, EnrolmentEnd, LoginEnd, LoginService, SqlitePins, Token,
 };
@@ -55,7 +55,12 @@ async fn enrol(service: &Service, customer: &str) -> Result<bool, Box<dyn Error>
                     confirmed => confirmed?,
                 }
             }
-            EnrolmentEnd::Pinned { .. } => return Ok(true),
+            EnrolmentEnd::Pinned { pin, .. } => {
+                println!("account {}", pin.account); // both to verify with, for ever
+                println!("jwk     {}", Jwk::of(&pin.account_key));
+                println!("next    the same command with `login` for `enrol` asks the device");
+                return Ok(true);
+            }
             EnrolmentEnd::Failed { reason } => return Err(reason.into()),
         };
     }

@@ -11,7 +11,7 @@ use crate::output::{Failure, Output, Style};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Status, height, head and key, as the broker tells them.
+    /// Status, height, head and jwk, as the broker tells them; the jwk must be the pinned one.
     Show(Account),
     /// Blocks, newest first, each verified with the pinned keys.
     History(History),
@@ -77,8 +77,8 @@ async fn show(args: Account, output: Output) -> Result<(), Failure> {
     let account = service.account(pin).await.map_err(failure)?;
     output.print(&account, || {
         format!(
-            "account {}\nstatus  {}\nheight  {}\nhead    {}\nkey     {}",
-            account.account, account.status, account.height, account.head, account.jwk.x
+            "account {}\nstatus  {}\nheight  {}\nhead    {}\njwk     {}",
+            account.account, account.status, account.height, account.head, account.jwk
         )
     })
 }

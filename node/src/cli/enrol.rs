@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use warifu_client_sdk::login_service::api::{Jwk, MAX_WAIT_S};
-use warifu_client_sdk::login_service::problem::ProblemKind;
+use warifu_client_sdk::login_service::problem::{Problem, ProblemKind};
 use warifu_client_sdk::login_service::{
     EnrolmentEnd, LoginService, LoginServiceError, Pin, SqlitePins,
 };
@@ -14,7 +14,7 @@ use warifu_client_sdk::login_service::{
 use super::block_on;
 use super::service::{Connection, failure};
 use crate::output::{Exit, Failure, Output, Style, qr};
-use crate::progress;
+use crate::{progress, words};
 
 /// The longest that a session can take: a ticket's life and a genesis's.
 const LONGEST: Duration = Duration::from_secs(600 + 210);
@@ -131,14 +131,14 @@ async fn ask(
                 let digits = read_digits(output)?;
                 match service.confirm(customer, session, &digits).await {
                     Err(LoginServiceError::Problem(problem)) if may_try_again(problem.kind()) => {
-                        output.say(&problem.detail)?;
+                        output.say(&wrong_digits(&problem, output))?;
                         EnrolmentEnd::Digits
                     }
                     confirmed => confirmed.map_err(failure)?,
                 }
             }
             EnrolmentEnd::Pinned { pin, .. } => return tell(customer, &pin, output),
-            EnrolmentEnd::Failed { reason } => return Err(failed(&reason)),
+            EnrolmentEnd::Failed { reason } => return Err(failed(&reason, output)),
         };
     }
 }
@@ -150,8 +150,18 @@ fn may_try_again(kind: Option<ProblemKind>) -> bool {
     )
 }
 
-fn failed(reason: &str) -> Failure {
-    Failure::new(Exit::Refused, format!("enrolment failed: {reason}"))
+/// What the page says about digits that were not taken.
+fn wrong_digits(problem: &Problem, output: Output) -> String {
+    let ja = match problem.tries_left {
+        Some(left) => format!("6桁の数字が違います。あと{left}回入力できます。"),
+        None => "6桁の数字を入力してください。".to_owned(),
+    };
+    output.lang().both(&ja, &problem.detail)
+}
+
+fn failed(reason: &str, output: Output) -> Failure {
+    let ja = format!("登録できませんでした: {reason}");
+    output.failure(Exit::Refused, &ja, &format!("enrolment failed: {reason}"))
 }
 
 fn read_digits(output: Output) -> Result<String, Failure> {
@@ -196,7 +206,7 @@ async fn confirm(
                 spinner.finish_and_clear();
                 return tell(customer, &pin, output);
             }
-            EnrolmentEnd::Failed { reason } => return Err(failed(&reason)),
+            EnrolmentEnd::Failed { reason } => return Err(failed(&reason, output)),
             EnrolmentEnd::Waiting => {}
             // The digits were taken, and what follows has not begun.
             EnrolmentEnd::Digits => tokio::time::sleep(Duration::from_millis(200)).await,
@@ -205,19 +215,19 @@ async fn confirm(
 }
 
 fn tell(customer: &str, pin: &Pin, output: Output) -> Result<(), Failure> {
-    let jwk = Jwk::of(&pin.account_key);
+    let (ja, en) = words::PINNED;
     let answer = json!({
         "status": "done",
         "customer": customer,
         "account": pin.account,
-        "jwk": jwk,
+        "jwk": Jwk::of(&pin.account_key),
     });
     output.print(&answer, || {
         format!(
-            "{}: customer {customer} is account {}\nkey {}",
-            output.paint(Style::Good, "enrolled and pinned"),
+            "{}: customer {customer} is account {}\njwk {}",
+            output.paint(Style::Good, output.lang().label(ja, en)),
             pin.account,
-            jwk.x
+            Jwk::of(&pin.account_key)
         )
     })
 }

@@ -18,6 +18,7 @@ use super::service::{Connection, Whose, failure};
 use crate::clock;
 use crate::output::{Exit, Failure, Output, Style, large, role_name};
 use crate::progress;
+use crate::words;
 
 /// Ask a customer to log in (or to approve something), wait, and verify the block.
 ///
@@ -206,22 +207,24 @@ fn tell(end: &LoginEnd, output: Output) -> Result<(), Failure> {
             admitted_text(admission, output)
         }),
         LoginEnd::Refused { by, reason } => {
-            let by = role_name(*by);
+            let (ja, by) = (words::party(*by), role_name(*by));
             print_end(
                 &json!({ "status": "refused", "by": by, "reason": reason }),
                 output,
             )?;
-            Err(Failure::new(
+            Err(output.failure(
                 Exit::Refused,
-                format!("refused by the {by}: {reason}"),
+                &words::reason_ja(reason).map_or_else(
+                    || format!("{ja}が拒否しました。"),
+                    |reason| format!("{ja}が拒否しました: {reason}"),
+                ),
+                &format!("refused by the {by}: {reason}"),
             ))
         }
         LoginEnd::Expired => {
             print_end(&json!({ "status": "expired" }), output)?;
-            Err(Failure::new(
-                Exit::Refused,
-                "expired: nobody approved in time",
-            ))
+            let (ja, en) = words::EXPIRED;
+            Err(output.failure(Exit::Refused, ja, en))
         }
     }
 }
@@ -251,16 +254,17 @@ fn admitted_json(admission: &Admission) -> serde_json::Value {
 
 fn admitted_text(admission: &Admission, output: Output) -> String {
     let claims = admission.login.block.claims();
-    let x = Jwk::of(&admission.account_key).x;
+    let (ja, en) = words::ADMITTED;
     format!(
-        "{}: {} at {}\naccount {}  height {}\ntime    {}\nhash    {}\nkey     {x} (Ed25519, verifies the block below with any JOSE library)\n\n{}",
-        output.paint(Style::Good, "admitted"),
+        "{}: {} at {}\naccount {}  height {}\ntime    {}\nhash    {}\njwk     {} (with it any JOSE library verifies the block below)\n\n{}",
+        output.paint(Style::Good, output.lang().label(ja, en)),
         claims.kind,
         claims.aud,
         claims.sub,
         claims.height,
         clock::local(claims.iat),
         admission.login.hash(),
+        Jwk::of(&admission.account_key),
         admission.compact,
     )
 }

@@ -24,10 +24,10 @@ use crate::output::{Exit, Failure, Lang, Output};
 #[command(name = "warifu", version = LONG_VERSION.as_str(), propagate_version = true)]
 struct Cli {
     /// Print JSON, one value a line, for programs.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     json: bool,
     /// Whose language comes first in texts for customers [default: from LANG].
-    #[arg(long, global = true, value_enum)]
+    #[arg(long, global = true, value_enum, display_order = 901)]
     lang: Option<Lang>,
     #[command(subcommand)]
     command: Command,

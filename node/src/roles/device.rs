@@ -2,7 +2,7 @@
 //! where somebody is there. Both ask and take answers at once; the first answer counts.
 
 mod input;
-mod reply;
+pub(crate) mod reply;
 mod terminal;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -29,6 +29,7 @@ use crate::{
     output,
     run::node_clock,
     secrets::{self, SecretError},
+    words,
 };
 
 use terminal::Terminal;
@@ -123,6 +124,7 @@ fn refused(kind: RefusalKind, reason: impl ToString) -> Answer {
     Answer::Refused(RefusalView {
         kind,
         reason: reason.to_string(),
+        reason_ja: None,
     })
 }
 
@@ -132,7 +134,12 @@ fn failed(error: &DeviceError) -> Answer {
         DeviceError::Number { .. } | DeviceError::Address { .. } => RefusalKind::Malformed,
         _ => RefusalKind::Rule,
     };
-    refused(kind, error)
+    let (ja, en) = words::device_error(error);
+    Answer::Refused(RefusalView {
+        kind,
+        reason: en,
+        reason_ja: Some(ja),
+    })
 }
 
 fn hash(text: &str) -> Result<Hash, Answer> {
@@ -189,7 +196,14 @@ impl ControlHandler for Handler {
 
 impl Handler {
     async fn enrol(&self, uri: &str) -> Result<Answer, Answer> {
-        let ticket = Ticket::from_uri(uri).map_err(|e| refused(RefusalKind::Malformed, e))?;
+        let ticket = Ticket::from_uri(uri).map_err(|error| {
+            let (ja, en) = words::ticket_error(&error);
+            Answer::Refused(RefusalView {
+                kind: RefusalKind::Malformed,
+                reason: en,
+                reason_ja: Some(ja),
+            })
+        })?;
         let enrolling = self.device.enrol(&ticket).await.map_err(|e| failed(&e))?;
         Ok(Answer::Enrolment(enrol_view(&enrolling)))
     }
@@ -293,6 +307,7 @@ impl Handler {
             state,
             height,
             reason: None,
+            reason_ja: None,
         }))
     }
 
@@ -343,7 +358,7 @@ fn decided(sub: Sub, proposal: Hash, decision: Decision, refused: DecisionState)
             Some(sealed.block.claims().height),
             None,
         ),
-        Decision::Refused(reason) => (refused, None, reason.map(|r| r.to_string())),
+        Decision::Refused(reason) => (refused, None, reason.as_ref().map(words::reason)),
         Decision::Open => (DecisionState::Sent, None, None),
     };
     Answer::Decided(DecisionView {
@@ -351,6 +366,7 @@ fn decided(sub: Sub, proposal: Hash, decision: Decision, refused: DecisionState)
         proposal: Some(proposal.to_string()),
         state,
         height,
-        reason,
+        reason: reason.as_ref().map(|(_, en)| en.clone()),
+        reason_ja: reason.map(|(ja, _)| ja),
     })
 }

@@ -21,6 +21,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     ops::Range,
+    os::unix::fs::DirBuilderExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -80,7 +81,11 @@ impl SledIndex {
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::Index`] if not even an empty one can be made.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(dir).map_err(|error| failed("create", dir, error))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| failed("create", dir, error))?;
         let generations = generations(dir)?;
         let index = Self {
             dir: dir.to_path_buf(),

@@ -64,6 +64,7 @@ impl ControlHandler for Script {
                 state,
                 height: Some(4),
                 reason: Some("the number was wrong".to_owned()),
+                reason_ja: Some("番号が違います".to_owned()),
             })
         };
         match request {
@@ -105,6 +106,7 @@ impl ControlHandler for Script {
             Request::History { .. } => Answer::Refused(RefusalView {
                 kind: RefusalKind::Unknown,
                 reason: "no such account".to_owned(),
+                reason_ja: None,
             }),
         }
     }
@@ -254,9 +256,14 @@ fn approving_shows_the_proposal_and_sends_the_number() {
             number: 7
         }
     );
-    let told = fails(&running.device("approve --number 8"), 1);
-    assert!(told.contains("refused: the number was wrong"), "{told}");
-    fails(&running.device("approve --number 100"), 2);
+    let told = fails(&running.device("approve --number 08"), 1);
+    assert!(told.contains("refused: the number was wrong\n"), "{told}");
+    assert!(
+        told.contains("承認されませんでした: 番号が違います"),
+        "{told}"
+    );
+    let told = fails(&running.device("--json approve --number 08"), 1);
+    assert!(told.is_ascii(), "for programs in one language: {told}");
     // No number, and no terminal to ask on.
     fails(&running.device("approve"), 2);
     assert!(matches!(running.last(), Request::Pending));
@@ -281,6 +288,38 @@ fn one_of_several_must_be_named() {
     );
     let told = fails(&running.device("deny 9"), 1);
     assert!(told.contains("no proposal 9 is pending"), "{told}");
+    assert!(told.contains("確認待ちの中に確認 9 はありません"), "{told}");
+}
+
+/// There is one try: 7 may be the half of 7x, or what a slip left of 07.
+#[test]
+fn a_number_that_is_not_two_digits_sends_nothing() {
+    let running = Running::new(1);
+    for number in ["7", "007", "100", "x7", "-7", "+7", "7.", "", "７"] {
+        let args = ["device", "--dir", "DIR/d", "approve", "--number", number];
+        let told = fails(&run(&args, running.dir.path()), 2);
+        assert!(told.contains("exactly two digits"), "{number}: {told}");
+        assert!(told.contains("2桁で入力してください"), "{number}: {told}");
+    }
+    assert!(running.script.asked.lock().unwrap().is_empty());
+    // Full-width digits, as a Japanese keyboard gives them.
+    succeeds(&running.device("approve --number ０７"));
+}
+
+#[test]
+fn what_is_not_there_is_said_in_both_languages() {
+    let running = Running::new(0);
+    for command in ["approve --number 07", "deny"] {
+        let told = fails(&running.device(command), 1);
+        assert!(told.contains("Nothing waits for your decision"), "{told}");
+        assert!(told.contains("確認待ちの操作はありません"), "{told}");
+    }
+    let told = fails(&running.device("--lang ja deny"), 1);
+    assert!(told.starts_with("warifu: 確認待ち"), "{told}");
+    let told = succeeds(&running.device("accounts"));
+    assert!(told.contains("active / 有効"), "{told}");
+    let told = succeeds(&running.device("--lang ja accounts"));
+    assert!(told.contains("有効 / active"), "{told}");
 }
 
 /// One of 64 names begins with a hyphen.
@@ -290,7 +329,7 @@ fn names_that_begin_with_a_hyphen_are_no_options() {
     for args in [
         "deny -A --not-me",
         "deny --not-me -A",
-        "approve -A --number 7",
+        "approve -A --number 07",
     ] {
         let told = fails(&running.device(args), 1);
         assert!(told.contains("no proposal -A is pending"), "{args}: {told}");

@@ -19,7 +19,7 @@ fn names_that_look_like_options_are_taken_where_names_belong() {
     let dir = tempfile::tempdir().unwrap();
     init_all(dir.path());
     for name in LIKE_OPTIONS {
-        for command in ["approve --number 7", "deny", "freeze", "history"] {
+        for command in ["approve --number 07", "deny", "freeze", "history"] {
             let mut words: Vec<&str> = command.split(' ').collect();
             words.insert(1, name);
             let mut args = vec!["device", "--dir", "DIR/d"];

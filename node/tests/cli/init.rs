@@ -276,6 +276,91 @@ fn a_key_that_others_may_read_is_refused() {
 }
 
 #[test]
+fn all_that_is_missing_is_named_at_once_and_makes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, missing) in [
+        ("init broker", "--dir, --iss, --listen are missing"),
+        ("init broker --dir DIR/b", "--iss, --listen are missing"),
+        (
+            "init broker --iss https://ledger.example",
+            "--dir, --listen are missing",
+        ),
+        (
+            "init trust-operator",
+            "--dir, --broker, --listen are missing",
+        ),
+        (
+            "init trust-operator --dir DIR/t",
+            "--broker, --listen are missing",
+        ),
+        ("init device", "--dir, --ledger are missing"),
+        ("init device --dir DIR/d", "--ledger is missing"),
+    ] {
+        let args: Vec<&str> = args.split(' ').collect();
+        let told = fails(&run(&args, dir.path()), 2);
+        assert!(told.contains(missing), "{args:?}: {told}");
+        let help = format!("`warifu init {} --help`", args[1]);
+        assert!(told.contains(&help), "{told}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// What `init` prints after `next:` is what the next role, or the node, is made with.
+#[test]
+fn each_role_is_told_the_next_command_and_it_works() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("two words");
+    fs::create_dir(&dir).unwrap();
+    let init = |args: &[&str]| succeeds(&run(args, &dir));
+    let shown = |name: &str| format!("'{}/{name}'", dir.display());
+    let told = init(&BROKER);
+    let next = |told: &str, command: String| {
+        assert!(told.contains("next:     "), "{told}");
+        let line = told.lines().find(|line| line.contains(&command));
+        assert!(line.is_some(), "{command} is missing in {told}");
+    };
+    next(
+        &told,
+        format!("trust-operator --dir DIR --broker {}", shown("b/card.toml")),
+    );
+    next(
+        &told,
+        format!("init broker --dir {} --trust-operator", shown("b")),
+    );
+    let told = init(&[
+        "init",
+        "trust-operator",
+        "--dir",
+        "DIR/t",
+        "--broker",
+        "DIR/b/card.toml",
+        "--listen",
+        "/ip4/127.0.0.1/tcp/7102",
+    ]);
+    next(&told, format!("--trust-operator {}", shown("t/card.toml")));
+    next(&told, format!("warifu run --dir {}", shown("t")));
+    let told = init(&[
+        "init",
+        "broker",
+        "--dir",
+        "DIR/b",
+        "--trust-operator",
+        "DIR/t/card.toml",
+    ]);
+    next(&told, format!("warifu run --dir {}", shown("b")));
+    let told = init(&[
+        "init",
+        "device",
+        "--dir",
+        "DIR/d",
+        "--ledger",
+        "DIR/t/ledger.toml",
+    ]);
+    next(&told, format!("warifu run --dir {}", shown("d")));
+    next(&told, format!("warifu device enrol - --dir {}", shown("d")));
+}
+
+#[test]
 fn wrong_arguments_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     for (args, code) in [

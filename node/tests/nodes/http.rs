@@ -90,8 +90,12 @@ impl Web {
     }
 
     fn begin(&self, account: Sub, kind: &str) -> reqwest::RequestBuilder {
+        self.begin_with(account, kind, &fresh_nonce())
+    }
+
+    fn begin_with(&self, account: Sub, kind: &str, nonce: &str) -> reqwest::RequestBuilder {
         let mut body = json!({
-            "account": account, "kind": kind, "nonce": fresh_nonce(),
+            "account": account, "kind": kind, "nonce": nonce,
             "channel": "web", "address": "東京都", "client_ip": "203.0.113.7",
         });
         if kind == "unfreeze" {
@@ -100,13 +104,18 @@ impl Web {
         self.post("/v1/logins", &body)
     }
 
-    /// Begins until the account takes a begin.
+    /// Begins until the account takes a begin; its challenge is added to the answer.
     async fn begun(&self, seen: &mut Seen, account: Sub) -> Value {
         let begun = async {
             loop {
-                let (status, body) = seen.ask(self.begin(account, "login")).await;
+                let nonce = fresh_nonce();
+                let begin = self.begin_with(account, "login", &nonce);
+                let (status, mut body) = seen.ask(begin).await;
                 match status {
-                    StatusCode::CREATED => return body,
+                    StatusCode::CREATED => {
+                        body["nonce"] = json!(nonce);
+                        return body;
+                    }
                     _ => tokio::time::sleep(Duration::from_millis(50)).await,
                 }
             }
@@ -115,6 +124,29 @@ impl Web {
             .await
             .expect("the account takes a begin")
     }
+}
+
+/// The customer approves what was just begun, and nothing that was asked before: a prompt that was taken
+/// back or displaced may stay on the device until it hears of it.
+async fn approve(device: &Device, begun: &Value) {
+    let nonce = begun["nonce"].as_str().unwrap();
+    let asked = async {
+        loop {
+            let pending = device.pending();
+            let mut about = pending
+                .iter()
+                .filter(|one| one.prompt.claims.nonce == nonce);
+            match about.next() {
+                Some(one) => return one.prompt.hash,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    let asked = timeout(PATIENCE, asked).await;
+    let hash = asked.unwrap_or_else(|_| panic!("asked {:?}", device.pending()));
+    let number = begun["number"].as_str().unwrap().parse().unwrap();
+    let decision = device.approve(hash, number).await.unwrap();
+    assert!(matches!(decision, Decision::Sealed(_)), "{decision:?}");
 }
 
 impl Seen {
@@ -258,8 +290,7 @@ async fn logins(seen: &mut Seen, web: &Web, device: &Device, account: Sub) {
     let login = format!("/v1/logins/{}", begun["id"].as_str().unwrap());
     seen.refused(ProblemKind::Busy, web.begin(account, "login"))
         .await;
-    let number = begun["number"].as_str().unwrap().parse().unwrap();
-    device.approve(asked(device).await, number).await.unwrap();
+    approve(device, &begun).await;
     let (_, ended) = seen.ask(web.get(&format!("{login}?wait=20"))).await;
     assert_eq!(ended["status"], "admitted", "{ended}");
     let cancel = |path: &str| web.request(Method::DELETE, path);
@@ -307,9 +338,9 @@ async fn freezes(seen: &mut Seen, web: &Web, device: &Device, account: Sub) {
     );
     let ask = json!({ "nonce": fresh_nonce(), "reference": "case-13", "channel": "desk" });
     let path = format!("/v1/accounts/{account}/unfreeze");
-    let (_, begun) = seen.ask(web.post(&path, &ask)).await;
-    let number = begun["number"].as_str().unwrap().parse().unwrap();
-    device.approve(asked(device).await, number).await.unwrap();
+    let (_, mut begun) = seen.ask(web.post(&path, &ask)).await;
+    begun["nonce"] = ask["nonce"].clone();
+    approve(device, &begun).await;
     let login = format!("/v1/logins/{}?wait=20", begun["id"].as_str().unwrap());
     assert_eq!(seen.ask(web.get(&login)).await.1["status"], "admitted");
     let names = contract::at(&web.client, &web.url.parse().unwrap())
@@ -426,8 +457,7 @@ async fn restored(seen: &mut Seen, net: Net, device: &Device, account: Sub) -> N
     let net = restart(net, |data| copy(data, &backup)).await;
     let web = Web::open(&net.broker, Limits::default()).await;
     let begun = web.begun(seen, account).await;
-    let number = begun["number"].as_str().unwrap().parse().unwrap();
-    device.approve(asked(device).await, number).await.unwrap();
+    approve(device, &begun).await;
     let login = format!("/v1/logins/{}?wait=20", begun["id"].as_str().unwrap());
     assert_eq!(seen.ask(web.get(&login)).await.1["status"], "admitted");
     drop(web);

@@ -75,9 +75,9 @@ fn keep_up(warifu: Warifu, dir: &Path) -> Result<(), Trouble> {
     println!("  SERVICE='{service}'");
     println!("  DEVICE={device}");
     println!("\nThen try:\n");
-    println!("  # enrol: the page shows a ticket; the device answers with six digits");
+    println!("  # enrol: the page shows a ticket; the device answers with six digits for the page");
     println!("  warifu enrol ticket $SERVICE --customer alice");
-    println!("  warifu device enrol - --dir $DEVICE      # paste the URI");
+    println!("  warifu device enrol - --dir $DEVICE      # in a third terminal; paste the URI");
     println!("  # log in: the page shows a number; the customer types it into the device");
     println!("  warifu login $SERVICE --customer alice");
     println!("  warifu device pending --dir $DEVICE");
@@ -175,11 +175,8 @@ impl Demo {
             &[],
         )?;
         let uri = ticket.text("ticket_uri");
-        println!("   the login service's page shows a ticket:\n");
-        let is_coloured = warifu_node::output::is_coloured(&std::io::stdout());
-        for line in warifu_node::output::qr(&uri, is_coloured)?.lines() {
-            println!("   {line}");
-        }
+        // As a QR code it fills more lines than most terminals have; `warifu enrol ticket` draws it.
+        println!("   the login service's page shows a ticket, as a QR code of this URI:\n");
         println!("   {uri}\n");
         let file = self.net.dir.join("alice.ticket");
         std::fs::write(&file, &uri)?;

@@ -46,8 +46,11 @@ pub(super) async fn run(device: &Device, args: Args) -> Result<(), Failure> {
         match view.state {
             EnrolState::Failed => {
                 let reason = view.reason.as_deref().unwrap_or("no reason given");
-                let text = format!("enrolment failed, nothing was left behind: {reason}");
-                return Err(Failure::new(Exit::Refused, text));
+                return Err(device.output.failure(
+                    Exit::Refused,
+                    &format!("登録できませんでした。何も残っていません: {reason}"),
+                    &format!("enrolment failed, nothing was left behind: {reason}"),
+                ));
             }
             EnrolState::Done => return done(device, &view),
             EnrolState::Digits if is_shown && !args.wait => return Ok(()),
@@ -112,7 +115,8 @@ fn ticket(named: String, lang: Lang) -> Result<String, Failure> {
         // Nobody is left to warn when stderr is gone.
         let _ = writeln!(
             io::stderr(),
-            "warifu: the ticket stands in the list of processes: hand it over as a file, or by `-`"
+            "warifu: {}",
+            lang.both(words::TICKET_SEEN.0, words::TICKET_SEEN.1)
         );
         return Ok(named);
     }

@@ -18,7 +18,8 @@ use crate::{
         RefusalKind, RefusalView, Request,
     },
     output::{Exit, Failure, Output, role_name},
-    words,
+    roles::device::reply::two_digits,
+    words::{self, Both},
 };
 
 #[derive(Debug, clap::Args)]
@@ -41,9 +42,10 @@ enum Command {
         /// The proposal's hash or its beginning; may be left out if just one is pending.
         #[arg(allow_hyphen_values = true)]
         proposal: Option<String>,
-        /// The two-digit number that the login page shows; asked for on the terminal if left out.
-        #[arg(long, value_parser = clap::value_parser!(u8).range(0..=99))]
-        number: Option<u8>,
+        /// The login page's number, both digits (07, not 7): there is one try. Asked for on the
+        /// terminal if left out.
+        #[arg(long, value_name = "NN", allow_hyphen_values = true)]
+        number: Option<String>,
     },
     /// Deny a proposal.
     Deny {
@@ -105,7 +107,7 @@ struct Device {
 impl Device {
     async fn ask(&self, request: Request) -> Result<Answer, Failure> {
         match self.client.ask(&request).await {
-            Ok(Answer::Refused(refusal)) => Err(refused(refusal)),
+            Ok(Answer::Refused(refusal)) => Err(refused(refusal, self.output)),
             Ok(answer) => Ok(answer),
             Err(error) => Err(channel(&error)),
         }
@@ -131,9 +133,11 @@ impl Device {
         if let Some(wanted) = &wanted {
             pending.retain(|one| one.proposal.starts_with(wanted.as_str()));
         }
-        only(pending, wanted.as_deref(), "proposal", "pending", |one| {
-            &one.proposal
-        })
+        let names = pending.iter().map(|one| one.proposal.as_str()).collect();
+        self.only_one(names, wanted.as_deref(), &PROPOSALS)?;
+        pending
+            .pop()
+            .ok_or_else(|| self.none(wanted.as_deref(), &PROPOSALS))
     }
 
     /// The account named so, or the only one.
@@ -142,14 +146,10 @@ impl Device {
         if let Some(wanted) = &wanted {
             accounts.retain(|one| one.account.starts_with(wanted.as_str()));
         }
-        let account = only(
-            accounts,
-            wanted.as_deref(),
-            "account",
-            "on this device",
-            |one| &one.account,
-        )?;
-        Ok(account.account)
+        let names = accounts.iter().map(|one| one.account.as_str()).collect();
+        self.only_one(names, wanted.as_deref(), &ACCOUNTS)?;
+        let account = accounts.pop().map(|one| one.account);
+        account.ok_or_else(|| self.none(wanted.as_deref(), &ACCOUNTS))
     }
 
     async fn pending(&self) -> Result<(), Failure> {
@@ -167,12 +167,23 @@ impl Device {
         })
     }
 
-    async fn approve(&self, proposal: Option<String>, number: Option<u8>) -> Result<(), Failure> {
+    async fn approve(
+        &self,
+        proposal: Option<String>,
+        number: Option<String>,
+    ) -> Result<(), Failure> {
+        // There is one try: what is no clear answer is never sent, and nobody is asked for it.
+        let unclear = |exit| {
+            self.output
+                .failure(exit, words::TWO_DIGITS.0, words::TWO_DIGITS.1)
+        };
+        let given = number.map(|text| two_digits(&text).ok_or_else(|| unclear(Exit::Usage)));
+        let given = given.transpose()?;
         let pending = self.proposal(proposal).await?;
         self.output.say(&words::proposal(&pending, self.output))?;
-        let number = match number {
+        let number = match given {
             Some(number) => number,
-            None => ask_number(self.output)?,
+            None => two_digits(&ask_number(self.output)?).ok_or_else(|| unclear(Exit::Input))?,
         };
         let proposal = pending.proposal.clone();
         let request = Request::Approve { proposal, number };
@@ -215,15 +226,27 @@ impl Device {
             DecisionState::Sealed => sealed,
             DecisionState::Sent => sent,
             DecisionState::Refused => {
-                let reason = decision.reason.as_deref().unwrap_or("no reason given");
-                return Err(Failure::new(Exit::Refused, format!("refused: {reason}")));
+                let en = decision.reason.as_deref().unwrap_or("no reason given");
+                let ja = match (&decision.reason_ja, &decision.reason) {
+                    (Some(ja), _) => ja,
+                    (None, Some(en)) => en,
+                    (None, None) => "理由は示されていません",
+                };
+                return Err(self.output.failure(
+                    Exit::Refused,
+                    &format!("承認されませんでした: {ja}"),
+                    &format!("refused: {en}"),
+                ));
             }
         };
         let output = self.output;
         output.print(decision, || {
             let text = output.lang().both(ja, en);
             match decision.height {
-                Some(height) => format!("{text}\n({}, height {height})", decision.account),
+                Some(height) => {
+                    let label = output.lang().label(words::HEIGHT.0, words::HEIGHT.1);
+                    format!("{text}\n({}, {label} {height})", decision.account)
+                }
                 None => text,
             }
         })
@@ -258,32 +281,73 @@ impl Device {
     }
 }
 
-/// The one that was found; says how many there are otherwise.
-fn only<T>(
-    mut found: Vec<T>,
-    wanted: Option<&str>,
-    what: &str,
-    place: &str,
-    name: impl Fn(&T) -> &String,
-) -> Result<T, Failure> {
-    if found.len() <= 1 {
-        return found.pop().ok_or_else(|| {
-            let named = wanted
-                .map(|wanted| format!(" {wanted}"))
-                .unwrap_or_default();
-            Failure::new(Exit::Refused, format!("no {what}{named} is {place}"))
-        });
-    }
-    let names: Vec<&str> = found.iter().map(|one| name(one).as_str()).collect();
-    let text = format!(
-        "{} {what}s are {place}, expected one: name one of {}",
-        names.len(),
-        names.join(", ")
-    );
-    Err(Failure::new(Exit::Usage, text))
+/// What a command names one of, in both languages.
+struct Named {
+    one: Both,
+    many: Both,
+    /// Where it was looked for.
+    place: Both,
+    /// Said when there is none at all.
+    none: Both,
 }
 
-fn ask_number(output: Output) -> Result<u8, Failure> {
+const PROPOSALS: Named = Named {
+    one: ("確認", "proposal"),
+    many: ("件の確認", "proposals"),
+    place: ("確認待ちの中に", "pending"),
+    none: words::NOTHING,
+};
+
+const ACCOUNTS: Named = Named {
+    one: ("口座", "account"),
+    many: ("個の口座", "accounts"),
+    place: ("この端末に", "on this device"),
+    none: words::NO_ACCOUNT,
+};
+
+impl Device {
+    fn none(&self, wanted: Option<&str>, what: &Named) -> Failure {
+        let (one, place) = (what.one, what.place);
+        let (ja, en) = match wanted {
+            Some(wanted) => (
+                format!("{}{} {wanted} はありません。", place.0, one.0),
+                format!("no {} {wanted} is {}", one.1, place.1),
+            ),
+            None => (what.none.0.to_owned(), what.none.1.to_owned()),
+        };
+        self.output.failure(Exit::Refused, &ja, &en)
+    }
+
+    /// Refuses to choose among several.
+    fn only_one(
+        &self,
+        names: Vec<&str>,
+        wanted: Option<&str>,
+        what: &Named,
+    ) -> Result<(), Failure> {
+        if names.is_empty() {
+            return Err(self.none(wanted, what));
+        }
+        if names.len() == 1 {
+            return Ok(());
+        }
+        let (count, names) = (names.len(), names.join(", "));
+        let (many, place) = (what.many, what.place);
+        Err(self.output.failure(
+            Exit::Usage,
+            &format!(
+                "{}{count}{}があります。一つを指定してください: {names}",
+                place.0, many.0
+            ),
+            &format!(
+                "{count} {} are {}, expected one: name one of {names}",
+                many.1, place.1
+            ),
+        ))
+    }
+}
+
+fn ask_number(output: Output) -> Result<String, Failure> {
     let stdin = io::stdin();
     if output.is_json() || !stdin.is_terminal() {
         let text = "--number is missing, and there is no terminal to ask on";
@@ -295,23 +359,19 @@ fn ask_number(output: Output) -> Result<u8, Failure> {
     io::stdout().flush().map_err(failed)?;
     let mut line = String::new();
     stdin.lock().read_line(&mut line).map_err(failed)?;
-    let text = line.trim();
-    let is_number = (1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| is_number).ok_or_else(|| {
-        Failure::new(
-            Exit::Input,
-            "expected a number of two digits, nothing was sent",
-        )
-    })
+    Ok(line)
 }
 
-fn refused(refusal: RefusalView) -> Failure {
+fn refused(refusal: RefusalView, output: Output) -> Failure {
     let exit = match refusal.kind {
         RefusalKind::Malformed => Exit::Input,
         RefusalKind::Unknown | RefusalKind::Rule => Exit::Refused,
         RefusalKind::Unreachable => Exit::Unreachable,
     };
-    Failure::new(exit, refusal.reason)
+    match &refusal.reason_ja {
+        Some(ja) => output.failure(exit, ja, &refusal.reason),
+        None => Failure::new(exit, refusal.reason),
+    }
 }
 
 fn channel(error: &ControlError) -> Failure {

@@ -1,6 +1,10 @@
 //! The node's files: who owns them, who may read them, whether the keys are the right ones.
 
-use std::{fs::Metadata, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs::Metadata,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use super::finding::Report;
 use crate::{
@@ -19,7 +23,7 @@ fn own_user() -> u32 {
 pub(super) fn directory(config: &Config, report: &mut Report) {
     for (name, path) in [("directory", &config.dir), ("data", &config.node.data)] {
         match path.metadata() {
-            Ok(metadata) => one_directory(name, path, &metadata, report),
+            Ok(metadata) => one_directory(config, name, path, &metadata, report),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && name == "data" => {
                 let found = format!("{} is not there yet", path.display());
                 report.note(name, found, "", "nothing: the first `warifu run` makes it");
@@ -39,7 +43,13 @@ pub(super) fn directory(config: &Config, report: &mut Report) {
     }
 }
 
-fn one_directory(name: &'static str, path: &Path, metadata: &Metadata, report: &mut Report) {
+fn one_directory(
+    config: &Config,
+    name: &'static str,
+    path: &Path,
+    metadata: &Metadata,
+    report: &mut Report,
+) {
     let shown = path.display();
     if !metadata.is_dir() {
         let found = format!("{shown} is no directory");
@@ -63,8 +73,8 @@ fn one_directory(name: &'static str, path: &Path, metadata: &Metadata, report: &
         return;
     }
     let mode = metadata.mode() & 0o7777;
-    // Data inside of a closed directory is closed too, whatever its own bits say.
-    if mode & 0o077 != 0 && name == "directory" {
+    // Also inside of a closed directory: the data may be copied or moved to an open one.
+    if mode & 0o077 != 0 {
         let found = format!("{shown} has mode {mode:04o}");
         let advice = format!("chmod 700 {shown}, and ask who could read it");
         report.warning(
@@ -75,10 +85,36 @@ fn one_directory(name: &'static str, path: &Path, metadata: &Metadata, report: &
         );
         return;
     }
+    if path == config.node.data
+        && let Some((inside, mode)) = open_inside(path)
+    {
+        let found = format!("{} has mode {mode:04o}", inside.display());
+        let advice = format!("chmod -R go= {shown}, and ask who could read it");
+        report.warning(
+            name,
+            found,
+            "directories of mode 0700, files of mode 0600",
+            &advice,
+        );
+        return;
+    }
     report.ok(
         name,
         format!("{shown}, mode {mode:04o}, owned by user {}", metadata.uid()),
     );
+}
+
+/// What of journal, vault and index others may read. The index's own files lie in a directory that is
+/// closed, or named here.
+fn open_inside(data: &Path) -> Option<(PathBuf, u32)> {
+    let directories = ["journal", "vault", "index"].map(|name| data.join(name));
+    let kept = directories.iter().take(2);
+    let files = kept.filter_map(|path| path.read_dir().ok()).flatten();
+    let files = files.filter_map(|entry| Some(entry.ok()?.path()));
+    directories.iter().cloned().chain(files).find_map(|path| {
+        let mode = path.metadata().ok()?.mode() & 0o7777;
+        (mode & 0o077 != 0).then_some((path, mode))
+    })
 }
 
 pub(super) fn secrets(config: &Config, report: &mut Report) {

@@ -5,7 +5,7 @@
 
 /// An answer to a proposal.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// Approve, with the page's number: 0 to 99.
     Number(u8),
     /// Deny; `not_me` freezes the account too.
@@ -18,23 +18,29 @@ pub(super) enum Reply {
 
 impl Reply {
     /// Full-width letters and digits, as a Japanese keyboard gives them, count as their narrow ones.
-    pub(super) fn parse(line: &str) -> Self {
-        let narrow = |c| match c {
-            '！'..='～' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
-            c => c,
-        };
-        let line: String = line.trim().chars().map(narrow).collect();
-        let line = line.to_ascii_lowercase();
-        match line.as_str() {
+    pub(crate) fn parse(line: &str) -> Self {
+        match narrow(line).to_ascii_lowercase().as_str() {
             "" => Self::Nothing,
             "d" | "deny" | "拒否" => Self::Deny { not_me: false },
             "notme" | "not me" | "身に覚えがない" => Self::Deny { not_me: true },
-            digits if digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().map_or(Self::Unclear, Self::Number)
-            }
-            _ => Self::Unclear,
+            line => two_digits(line).map_or(Self::Unclear, Self::Number),
         }
     }
+}
+
+/// The page's number, 0 to 99, if the text is exactly its two digits, full-width ones included.
+pub(crate) fn two_digits(text: &str) -> Option<u8> {
+    let text = narrow(text);
+    let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
+}
+
+fn narrow(text: &str) -> String {
+    let narrow = |c| match c {
+        '！'..='～' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        c => c,
+    };
+    text.trim().chars().map(narrow).collect()
 }
 
 #[cfg(test)]

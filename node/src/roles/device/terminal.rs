@@ -21,7 +21,11 @@ use tokio::{
 use warifu_client_sdk::device::{
     Decision, Device, DeviceError, DeviceEvent, EnrolStage, Enrolling, PendingView,
 };
-use warifu_consensus::{encoding::Hash, enrol::Ticket, wire::plain};
+use warifu_consensus::{
+    encoding::Hash,
+    enrol::Ticket,
+    wire::{Reason, plain},
+};
 
 use super::{
     input::{Input, Typed},
@@ -160,7 +164,9 @@ impl Terminal {
                     self.end_question()?;
                     return match over {
                         Over::Sealed => self.say(words::ELSEWHERE),
-                        Over::Gone(reason) => self.say_because(words::WITHDRAWN, reason),
+                        Over::Gone(reason) => {
+                            self.say_because(words::WITHDRAWN, reason.as_ref().map(words::reason))
+                        }
                     };
                 }
                 _ = tick.tick() => {
@@ -181,7 +187,7 @@ impl Terminal {
             Ok(Decision::Sealed(_)) => self.say(words::APPROVED),
             Ok(Decision::Open) => self.say(words::SENT),
             Ok(Decision::Refused(reason)) => {
-                self.say_because(words::REFUSED, reason.map(|r| r.to_string()))
+                self.say_because(words::REFUSED, reason.as_ref().map(words::reason))
             }
             Err(error) => self.not_sent(&error),
         }
@@ -200,7 +206,7 @@ impl Terminal {
     fn not_sent(&self, error: &DeviceError) -> Result<(), Gone> {
         match error {
             DeviceError::NoProposal { .. } => self.say(words::ELSEWHERE),
-            error => self.say_because(words::NOT_SENT, Some(error.to_string())),
+            error => self.say_because(words::NOT_SENT, Some(words::device_error(error))),
         }
     }
 
@@ -215,13 +221,17 @@ impl Terminal {
         let ticket = match Ticket::from_uri(&line) {
             Ok(ticket) => ticket,
             Err(error) => {
-                return self.say_because(words::MALFORMED_TICKET, Some(error.to_string()));
+                let reason = words::ticket_error(&error);
+                return self.say_because(words::MALFORMED_TICKET, Some(reason));
             }
         };
         match device.enrol(&ticket).await {
             // Its stages are told as those of every enrolment.
             Ok(_) => Ok(()),
-            Err(error) => self.say_because(words::NOT_ENROLLED, Some(error.to_string())),
+            Err(error) => {
+                let reason = words::device_error(&error);
+                self.say_because(words::NOT_ENROLLED, Some(reason))
+            }
         }
     }
 
@@ -238,14 +248,18 @@ impl Terminal {
                 self.say(words::ENROLLED)?;
                 self.write(&format!("{sub}\n"))
             }
-            EnrolStage::Failed(reason) => self.say_because(words::NOT_ENROLLED, Some(reason)),
+            EnrolStage::Failed(reason) => {
+                // Another party's own text, in the one language that parties speak.
+                self.say(words::NOT_ENROLLED)?;
+                self.write(&format!("  {}\n", plain(&reason)))
+            }
         }
     }
 
     /// The question with the time that is left, at the beginning of the last line.
     fn question(&mut self, asked: &PendingView) -> Result<(), Gone> {
         self.is_asking = true;
-        self.write(&question_text(seconds_left(asked)))
+        self.write(&question_text(self.output.lang(), seconds_left(asked)))
     }
 
     /// Writes the question anew in its place; what the customer has typed stays behind it.
@@ -253,7 +267,7 @@ impl Terminal {
         if !self.moves {
             return Ok(());
         }
-        let text = question_text(seconds_left(asked));
+        let text = question_text(self.output.lang(), seconds_left(asked));
         // DECSC, to the line's beginning, DECRC.
         self.write(&format!("\x1b7\r{text}\x1b8"))
     }
@@ -269,13 +283,14 @@ impl Terminal {
         self.write(&format!("{}\n", self.output.lang().both(ja, en)))
     }
 
-    /// With a reason, which may be another party's text.
-    fn say_because(&self, said: Both, reason: Option<String>) -> Result<(), Gone> {
+    /// With a reason, which may hold another party's text.
+    fn say_because(&self, said: Both, reason: Option<(String, String)>) -> Result<(), Gone> {
         self.say(said)?;
-        match reason {
-            Some(reason) => self.write(&format!("  {}\n", plain(&reason))),
-            None => Ok(()),
-        }
+        let Some((ja, en)) = reason else {
+            return Ok(());
+        };
+        let (ja, en) = (format!("  {}", plain(&ja)), format!("  {}", plain(&en)));
+        self.write(&format!("{}\n", self.output.lang().both(&ja, &en)))
     }
 
     fn write(&self, text: &str) -> Result<(), Gone> {
@@ -286,8 +301,9 @@ impl Terminal {
 }
 
 /// As wide at every second, so that it can be written over itself.
-fn question_text(seconds: u64) -> String {
-    format!("[{seconds:>3} s] 番号 / number > ")
+fn question_text(lang: Lang, seconds: u64) -> String {
+    let number = lang.label(words::NUMBER.0, words::NUMBER.1);
+    format!("[{seconds:>3} s] {number} > ")
 }
 
 fn seconds_left(asked: &PendingView) -> u64 {
@@ -304,14 +320,14 @@ fn ticking() -> Interval {
 /// How a proposal ended that was not decided here.
 enum Over {
     Sealed,
-    Gone(Option<String>),
+    Gone(Option<Reason>),
 }
 
 async fn over(events: &mut Receiver<DeviceEvent>, asked: Hash) -> Over {
     loop {
         match events.recv().await {
             Ok(DeviceEvent::Gone { hash, reason, .. }) if hash == asked => {
-                return Over::Gone(reason.map(|r| r.to_string()));
+                return Over::Gone(reason);
             }
             Ok(DeviceEvent::Sealed { sealed, .. }) if sealed.block.hash() == asked => {
                 return Over::Sealed;
@@ -340,9 +356,11 @@ mod tests {
 
     #[test]
     fn the_question_is_as_wide_at_every_second() {
-        let width = question_text(180).chars().count();
-        for seconds in [0, 9, 10, 99, 100] {
-            assert_eq!(question_text(seconds).chars().count(), width);
+        for lang in [Lang::Ja, Lang::En] {
+            let width = question_text(lang, 180).chars().count();
+            for seconds in [0, 9, 10, 99, 100] {
+                assert_eq!(question_text(lang, seconds).chars().count(), width);
+            }
         }
     }
 }

@@ -69,6 +69,40 @@ fn files_that_others_read_and_keys_of_others_are_named() {
 }
 
 #[test]
+fn data_is_private_and_what_an_older_release_left_open_is_named() {
+    let house = House::new();
+    house.found("b", 1, true);
+    let data = house.path("b/data");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for part in ["journal", "vault", "index"] {
+        let part = data.join(part);
+        assert_eq!(mode(&part), 0o700, "{}", part.display());
+        if part.ends_with("index") {
+            continue;
+        }
+        for file in fs::read_dir(&part).unwrap() {
+            let file = file.unwrap().path();
+            assert_eq!(mode(&file), 0o600, "{}", file.display());
+        }
+    }
+    assert_eq!(mode(&data), 0o700);
+    house.offline("b").is_well("data");
+    let file = data.join("vault/00000001.seg");
+    for (path, as_made, open) in [
+        (&data, 0o700, 0o755),
+        (&data.join("journal"), 0o700, 0o711),
+        (&data.join("index"), 0o700, 0o750),
+        (&file, 0o600, 0o644),
+    ] {
+        chmod(path, open);
+        let expected = format!("{} has mode {open:04o}", path.display());
+        house.offline("b").has("data", "warning", &expected);
+        chmod(path, as_made);
+    }
+    house.offline("b").is_well("data");
+}
+
+#[test]
 fn a_configuration_of_a_later_release_is_told_as_such() {
     let house = House::new();
     house.edit("t", "[node]\n", "[node]\ncolour = 1\n");

@@ -5,6 +5,9 @@
 //! with a configuration has everything that it names. A second run may add what was missing (the
 //! broker's trust operator) and refuses what contradicts.
 
+mod arguments;
+mod next;
+
 use std::{
     fs,
     os::unix::fs::DirBuilderExt,
@@ -17,6 +20,10 @@ use warifu_consensus::{
     encoding::text_b64,
     party::{Ledger, Role},
     signature::IdentityKey,
+};
+
+use arguments::{
+    BROKER, BROKER_LISTEN, DIR, ISS, LEDGER, TRUST_OPERATOR_LISTEN, is_first, require,
 };
 
 use crate::{
@@ -39,72 +46,11 @@ const FIRST_CALLER: &str = "login-service";
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// A broker's directory. Run it again with --trust-operator once its card is there.
-    Broker(BrokerArgs),
+    Broker(arguments::Broker),
     /// A trust operator's directory; needs the broker's card.
-    TrustOperator(TrustOperatorArgs),
+    TrustOperator(arguments::TrustOperator),
     /// A device's directory; needs the ledger's file.
-    Device(DeviceArgs),
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct BrokerArgs {
-    /// The directory; made if it isn't there.
-    #[arg(long)]
-    dir: PathBuf,
-    /// The ledger's origin, such as https://ledger.example; needed the first time.
-    #[arg(long)]
-    iss: Option<String>,
-    /// Where to listen for parties, such as /ip4/0.0.0.0/tcp/7101; needed the first time.
-    #[arg(long)]
-    listen: Vec<String>,
-    /// Where others reach this node [default: as --listen].
-    #[arg(long)]
-    announce: Vec<String>,
-    /// Where login services reach this node [default: 127.0.0.1:7201]. Off loopback only with
-    /// --certificate and --private-key.
-    #[arg(long)]
-    http: Option<String>,
-    /// The HTTP side's certificate chain, PEM; relative to the directory.
-    #[arg(long, value_name = "FILE", requires = "private_key")]
-    certificate: Option<String>,
-    /// The certificate's key, PEM, mode 0600; relative to the directory.
-    #[arg(long, value_name = "FILE", requires = "certificate")]
-    private_key: Option<String>,
-    /// What the first login service's blocks name as relying party [default: as --iss].
-    #[arg(long)]
-    aud: Option<String>,
-    /// The trust operator's card.
-    #[arg(long, value_name = "CARD")]
-    trust_operator: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct TrustOperatorArgs {
-    /// The directory; made if it isn't there.
-    #[arg(long)]
-    dir: PathBuf,
-    /// The broker's card.
-    #[arg(long, value_name = "CARD")]
-    broker: PathBuf,
-    /// Where to listen for parties; needed the first time.
-    #[arg(long)]
-    listen: Vec<String>,
-    /// Where others reach this node [default: as --listen].
-    #[arg(long)]
-    announce: Vec<String>,
-    /// Seconds that must pass between a freeze and an unfreeze [default: 3600].
-    #[arg(long, value_name = "SECONDS")]
-    unfreeze_delay: Option<u64>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct DeviceArgs {
-    /// The directory; made if it isn't there.
-    #[arg(long)]
-    dir: PathBuf,
-    /// The ledger's file, as either operator's `init` wrote it.
-    #[arg(long, value_name = "FILE")]
-    ledger: PathBuf,
+    Device(arguments::Device),
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
@@ -115,12 +61,22 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
     }
 }
 
-fn broker(args: BrokerArgs, output: Output) -> Result<(), Failure> {
-    let place = Place::open(&args.dir, Role::Broker)?;
+fn broker(args: arguments::Broker, output: Output) -> Result<(), Failure> {
+    let is_first = is_first(args.dir.as_deref());
+    require(
+        Role::Broker,
+        &[
+            (DIR, args.dir.is_some()),
+            (ISS, args.iss.is_some() || !is_first),
+            (BROKER_LISTEN, !args.listen.is_empty() || !is_first),
+        ],
+    )?;
+    let dir = args.dir.unwrap_or_default();
+    let place = Place::open(&dir, Role::Broker)?;
     let before = place.before.as_ref();
     let old = before.and_then(|file| file.broker.as_ref());
     let iss = place.once("iss", args.iss, before.map(|file| &file.ledger.iss))?;
-    let iss = iss.ok_or_else(|| missing("--iss"))?;
+    let iss = iss.unwrap_or_default();
     let listen = place.list("listen", args.listen, before.map(|file| &file.node.listen))?;
     let announce = place.list("announce", args.announce, old.map(|old| &old.announce))?;
     let http = place.once("http", args.http, old.map(|old| &old.http))?;
@@ -145,7 +101,7 @@ fn broker(args: BrokerArgs, output: Output) -> Result<(), Failure> {
         broker.trust_operator_addresses = texts(&card.addresses);
     }
     let node = place.node(listen)?;
-    let tokens = args.dir.join(&broker.tokens);
+    let tokens = dir.join(&broker.tokens);
     let wanted = |public: &[u8; 32]| File {
         ledger: LedgerTable {
             iss: iss.clone(),
@@ -157,17 +113,27 @@ fn broker(args: BrokerArgs, output: Output) -> Result<(), Failure> {
         trust_operator: None,
         device: None,
     };
-    let token = args.dir.join(TOKEN_FILE);
+    let token = dir.join(TOKEN_FILE);
     place.finish(wanted, output, |is_first| {
         ensure_tokens(&tokens, &token, args.aud.as_deref(), &iss, is_first)
     })
 }
 
-fn trust_operator(args: TrustOperatorArgs, output: Output) -> Result<(), Failure> {
-    let place = Place::open(&args.dir, Role::TrustOperator)?;
+fn trust_operator(args: arguments::TrustOperator, output: Output) -> Result<(), Failure> {
+    let is_first = is_first(args.dir.as_deref());
+    require(
+        Role::TrustOperator,
+        &[
+            (DIR, args.dir.is_some()),
+            (BROKER, args.broker.is_some()),
+            (TRUST_OPERATOR_LISTEN, !args.listen.is_empty() || !is_first),
+        ],
+    )?;
+    let dir = args.dir.unwrap_or_default();
+    let place = Place::open(&dir, Role::TrustOperator)?;
     let before = place.before.as_ref();
     let old = before.and_then(|file| file.trust_operator.as_ref());
-    let card = Card::read(&args.broker, Role::Broker).map_err(configuration)?;
+    let card = Card::read(&args.broker.unwrap_or_default(), Role::Broker).map_err(configuration)?;
     let iss = place.once(
         "iss",
         Some(card.iss.clone()),
@@ -202,9 +168,14 @@ fn trust_operator(args: TrustOperatorArgs, output: Output) -> Result<(), Failure
     place.finish(wanted, output, |_| Ok(()))
 }
 
-fn device(args: DeviceArgs, output: Output) -> Result<(), Failure> {
-    let place = Place::open(&args.dir, Role::Device)?;
-    let ledger = read_ledger(&args.ledger).map_err(configuration)?;
+fn device(args: arguments::Device, output: Output) -> Result<(), Failure> {
+    require(
+        Role::Device,
+        &[(DIR, args.dir.is_some()), (LEDGER, args.ledger.is_some())],
+    )?;
+    let dir = args.dir.unwrap_or_default();
+    let place = Place::open(&dir, Role::Device)?;
+    let ledger = read_ledger(&args.ledger.unwrap_or_default()).map_err(configuration)?;
     let before = place.before.as_ref();
     let old = before.map(|file| &file.ledger);
     let iss = place.once("iss", Some(ledger.iss), old.map(|old| &old.iss))?;
@@ -232,7 +203,8 @@ fn device(args: DeviceArgs, output: Output) -> Result<(), Failure> {
     place.write(&file)?;
     let answer = json!({ "role": role_name(Role::Device), "dir": place.dir });
     output.print(&answer, || {
-        format!("device's directory is ready: {}", place.dir.display())
+        let next = next::after(Role::Device, place.dir, true);
+        format!("device's directory: {}\n{next}", place.dir.display())
     })
 }
 
@@ -343,7 +315,7 @@ impl<'a> Place<'a> {
         if let Some(before) = &self.before {
             return Ok(before.node.clone());
         }
-        let listen = listen.ok_or_else(|| missing("--listen"))?;
+        let listen = listen.unwrap_or_default();
         let identity = (self.role != Role::Device).then(|| "identity.key".into());
         Ok(NodeTable::new(
             identity,
@@ -467,17 +439,11 @@ impl<'a> Place<'a> {
             lines.extend(token.map(|token| {
                 format!("token:    {token} (hand it to the login service, then delete it)")
             }));
-            lines.push(match ledger {
-                Some(_) => format!(
-                    "ledger:   {} (for devices and verifiers)",
-                    path("ledger.toml")
-                ),
-                None => format!(
-                    "next:     give the card to the trust operator, then\n          \
-                     warifu init broker --dir {} --trust-operator ITS-CARD",
-                    self.dir.display()
-                ),
-            });
+            lines.extend(ledger.map(|_| {
+                let ledger = path("ledger.toml");
+                format!("ledger:   {ledger} (for devices, login services and verifiers)")
+            }));
+            lines.push(next::after(self.role, self.dir, ledger.is_some()));
             lines.join("\n")
         })
     }
@@ -565,13 +531,6 @@ fn put(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
 
 fn texts(addresses: &[Multiaddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
-}
-
-fn missing(argument: &str) -> Failure {
-    Failure::new(
-        Exit::Usage,
-        format!("{argument} is missing, needed the first time"),
-    )
 }
 
 fn configuration(error: ConfigError) -> Failure {
