@@ -138,7 +138,7 @@ pub fn parse_b64<const N: usize>(text: &str) -> Result<[u8; N], EncodingError> {
     let mut bytes = [0_u8; N];
     let decoded =
         Base64UrlUnpadded::decode(text, &mut bytes).map_err(|_| EncodingError::Alphabet)?;
-    if decoded.len() != N || text_b64(decoded) != text {
+    if text_b64(decoded) != text {
         return Err(EncodingError::Alphabet);
     }
     Ok(bytes)

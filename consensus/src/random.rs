@@ -12,12 +12,6 @@ pub trait Entropy {
     fn fill(&mut self, bytes: &mut [u8]);
 }
 
-impl<T: Entropy + ?Sized> Entropy for &mut T {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        (**self).fill(bytes);
-    }
-}
-
 /// A reproducible stream from a 32-byte seed: the n-th call to [`Entropy::fill`] answers with the
 /// BLAKE3 extendable output of the counter n (u64 little endian), keyed with the seed.
 ///

@@ -41,20 +41,14 @@ impl Time {
         self.0 / 1000
     }
 
-    /// This time plus `millis` milliseconds, or `None` past the end of time.
-    #[must_use]
-    pub const fn checked_add_millis(self, millis: u64) -> Option<Time> {
-        match self.0.checked_add(millis) {
-            Some(sum) => Some(Time(sum)),
-            None => None,
-        }
-    }
-
     /// This time plus `seconds` seconds, or `None` past the end of time.
     #[must_use]
     pub const fn checked_add_seconds(self, seconds: u64) -> Option<Time> {
-        match seconds.checked_mul(1000) {
-            Some(millis) => self.checked_add_millis(millis),
+        let Some(millis) = seconds.checked_mul(1000) else {
+            return None;
+        };
+        match self.0.checked_add(millis) {
+            Some(sum) => Some(Time(sum)),
             None => None,
         }
     }

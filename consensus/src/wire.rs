@@ -6,7 +6,7 @@
 //! signed is built in [`crate::encoding`] and [`crate::vote`].
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     block::{Block, Sealed},
@@ -24,6 +24,17 @@ pub const WIRE_VERSION: u8 = 1;
 
 /// The largest frame in bytes, version byte included.
 pub const MAX_FRAME: usize = 64 * 1024;
+
+/// The largest message in bytes: a frame without its version byte.
+const MAX_MESSAGE: usize = MAX_FRAME - 1;
+
+/// The largest limit in bytes that a caller of [`encode`] and [`decode`] may set.
+pub const MAX_LIMIT: usize = 256 * 1024;
+
+/// What the decoder lets itself be promised before it reads on, so that a length of 2⁶⁰ allocates nothing. It
+/// counts each integer at its full width, up to 8 bytes for one of the encoding: held to the caller's limit
+/// it would refuse what [`encode`] wrote.
+const MAX_PROMISED: usize = 8 * MAX_LIMIT;
 
 /// The most bytes of sealed blocks that one [`Agree::Blocks`] carries, so that a frame holds them.
 pub const MAX_BLOCKS_BYTES: usize = 48 * 1024;
@@ -61,12 +72,14 @@ pub enum WireError {
     },
 }
 
-/// Encodes a value as canonical `bincode`, at most `LIMIT` bytes.
+/// Encodes a value as canonical `bincode`, at most `LIMIT` bytes ([`MAX_LIMIT`] or less): what [`decode`] with the same
+/// limit reads.
 ///
 /// # Errors
 /// [`WireError::TooLong`] or [`WireError::Malformed`] when the value has no encoding.
 pub fn encode<T: Serialize, const LIMIT: usize>(value: &T) -> Result<Vec<u8>, WireError> {
-    let config = bincode::config::standard().with_limit::<LIMIT>();
+    const { assert!(LIMIT <= MAX_LIMIT) }
+    let config = bincode::config::standard();
     let bytes = bincode::serde::encode_to_vec(value, config).map_err(|e| WireError::Malformed {
         reason: e.to_string(),
     })?;
@@ -92,7 +105,7 @@ pub fn decode<T: Serialize + DeserializeOwned, const LIMIT: usize>(
             limit: LIMIT,
         });
     }
-    let config = bincode::config::standard().with_limit::<LIMIT>();
+    let config = bincode::config::standard().with_limit::<MAX_PROMISED>();
     let (value, read): (T, usize) =
         bincode::serde::decode_from_slice(bytes, config).map_err(|e| WireError::Malformed {
             reason: e.to_string(),
@@ -108,18 +121,12 @@ pub fn decode<T: Serialize + DeserializeOwned, const LIMIT: usize>(
 }
 
 /// A body's salt on its way to a party, or to the vault. Wiped on drop, never printed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct SaltBytes(pub [u8; 32]);
 
 impl std::fmt::Debug for SaltBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SaltBytes(<redacted>)")
-    }
-}
-
-impl Drop for SaltBytes {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }
 
@@ -163,7 +170,7 @@ impl Message {
     /// [`WireError::TooLong`] when it does not fit [`MAX_FRAME`].
     pub fn to_frame(&self) -> Result<Vec<u8>, WireError> {
         let mut frame = vec![WIRE_VERSION];
-        frame.extend(encode::<Self, { MAX_FRAME - 1 }>(self)?);
+        frame.extend(encode::<Self, MAX_MESSAGE>(self)?);
         Ok(frame)
     }
 
@@ -182,7 +189,7 @@ impl Message {
             None => Err(WireError::Malformed {
                 reason: "empty frame".into(),
             }),
-            Some((&WIRE_VERSION, rest)) => decode::<Self, { MAX_FRAME - 1 }>(rest),
+            Some((&WIRE_VERSION, rest)) => decode::<Self, MAX_MESSAGE>(rest),
             Some((&found, _)) => Err(WireError::Version { found }),
         }
     }

@@ -2,7 +2,7 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use proptest::prelude::*;
-use warifu_consensus::block::{Block, BlockError, Claims, Class, Kind, MAX_INPUT};
+use warifu_consensus::block::{Block, BlockError, Claims, Class, Kind, MAX_INPUT, MAX_INTEGER};
 use warifu_consensus::encoding::{Hash, parse_b64, parse_b64_vec, text_b64};
 use warifu_consensus::party::{Ledger, Sub};
 
@@ -229,6 +229,11 @@ fn errors_say_where_and_what() {
             .to_string(),
         r#"claims at byte 31: expected ,"sub":""#
     );
+    let escaped = claims.replace("https://l", r"https:\/\/l");
+    assert_eq!(
+        parse(&header, escaped.as_bytes()).unwrap_err().to_string(),
+        "claims at byte 14: expected printable ascii without escapes, then a closing quote"
+    );
     let mut claims = house().claims(Kind::Login, 0, Hash::ZERO);
     assert_eq!(
         Block::new(claims.clone(), &[0; 32])
@@ -241,6 +246,54 @@ fn errors_say_where_and_what() {
         Block::new(claims, &[0; 32]).unwrap_err().to_string(),
         "nonce has 5 characters, expected 22 to 128"
     );
+}
+
+#[test]
+fn a_block_may_hold_every_integer_that_json_libraries_read_exactly() {
+    let mut claims = house().claims(Kind::Login, MAX_INTEGER, Hash([6; 32]));
+    (claims.iat, claims.exp) = (MAX_INTEGER - 1, MAX_INTEGER);
+    claims.epoch = MAX_INTEGER;
+    let block = house().block(claims.clone());
+    assert_eq!(Block::parse(block.input()).unwrap(), block);
+    type Change = fn(&mut Claims);
+    let changes: [(&str, Change); 4] = [
+        ("iat", |c| c.iat = MAX_INTEGER + 1),
+        ("exp", |c| c.exp = MAX_INTEGER + 1),
+        ("height", |c| c.height = MAX_INTEGER + 1),
+        ("epoch", |c| c.epoch = MAX_INTEGER + 1),
+    ];
+    for (claim, change) in changes {
+        let mut claims = claims.clone();
+        change(&mut claims);
+        let found = MAX_INTEGER + 1;
+        assert_eq!(
+            Block::new(claims, &[0; 32]).unwrap_err(),
+            BlockError::Integer { claim, found }
+        );
+    }
+}
+
+#[test]
+fn a_login_service_hears_at_once_what_no_block_could_say() {
+    let long = "a".repeat(129);
+    let nonce = "A".repeat(22);
+    for (aud, nonce, may) in [
+        ("https://bank.example", nonce.as_str(), true),
+        ("", &nonce, false),
+        (&long, &nonce, false),
+        ("bank\"", &nonce, false),
+        ("b\u{e4}nk", &nonce, false),
+        ("https://bank.example", &nonce[1..], false),
+        ("https://bank.example", &long, false),
+        ("https://bank.example", "AAAAAAAAAAAAAAAAAAAAA=", false),
+    ] {
+        let early = Claims::check_texts(aud, nonce);
+        let mut claims = house().claims(Kind::Login, 5, Hash([6; 32]));
+        (claims.aud, claims.nonce) = (aud.to_owned(), nonce.to_owned());
+        let late = Block::new(claims, &[0; 32]);
+        assert_eq!(early.is_ok(), may, "{aud} {nonce}");
+        assert_eq!(early.err(), late.err(), "{aud} {nonce}");
+    }
 }
 
 #[test]
@@ -273,6 +326,10 @@ fn invalid_utf_8_and_foreign_base64_are_rejected() {
     );
     assert_eq!(
         Block::parse("").unwrap_err(),
+        BlockError::Parts { found: 1 }
+    );
+    assert_eq!(
+        Block::parse(&"A".repeat(MAX_INPUT)).unwrap_err(),
         BlockError::Parts { found: 1 }
     );
     let long = "A".repeat(MAX_INPUT + 1);

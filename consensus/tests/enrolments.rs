@@ -13,34 +13,34 @@ use warifu_consensus::{
 
 use crate::support::{Counter, ISS, house};
 
-const NOW: Time = Time::from_seconds(1_790_000_000);
+pub(crate) const NOW: Time = Time::from_seconds(1_790_000_000);
 
 /// A message on its way, which the cheat may change, drop (empty) or multiply.
-type Tamper<'a> = &'a mut dyn FnMut(Role, Role, EnrolMessage) -> Vec<EnrolMessage>;
+pub(crate) type Tamper<'a> = &'a mut dyn FnMut(Role, Role, EnrolMessage) -> Vec<EnrolMessage>;
 
 /// What a party ended with.
 #[derive(Debug, Default)]
-struct End {
-    founded: Option<Sub>,
+pub(crate) struct End {
+    pub(crate) founded: Option<Sub>,
     kept: bool,
-    failed: Option<(Option<Role>, String)>,
-    digits: Option<SixDigits>,
-    ready: bool,
+    pub(crate) failed: Option<(Option<Role>, String)>,
+    pub(crate) digits: Option<SixDigits>,
+    pub(crate) ready: bool,
 }
 
-struct Session {
-    ticket: Ticket,
+pub(crate) struct Session {
+    pub(crate) ticket: Ticket,
     machines: [Option<Enrolment>; 3],
-    ends: [End; 3],
-    entropy: Counter,
-    on_the_way: VecDeque<(Role, Role, EnrolMessage)>,
+    pub(crate) ends: [End; 3],
+    pub(crate) entropy: Counter,
+    pub(crate) on_the_way: VecDeque<(Role, Role, EnrolMessage)>,
 }
 
-fn at(role: Role) -> usize {
+pub(crate) fn at(role: Role) -> usize {
     usize::from(role.number()) - 1
 }
 
-fn ledger() -> Ledger {
+pub(crate) fn ledger() -> Ledger {
     let house = house();
     Ledger {
         iss: ISS.to_owned(),
@@ -49,7 +49,7 @@ fn ledger() -> Ledger {
     }
 }
 
-fn key(role: Role) -> Arc<IdentityKey> {
+pub(crate) fn key(role: Role) -> Arc<IdentityKey> {
     let house = house();
     Arc::new(match role {
         Role::Device => house.device,
@@ -60,7 +60,7 @@ fn key(role: Role) -> Arc<IdentityKey> {
 
 impl Session {
     /// The device has scanned the ticket of session `number`.
-    fn begin(number: u8) -> Self {
+    pub(crate) fn begin(number: u8) -> Self {
         let ticket = Ticket {
             ledger: ledger(),
             session: [number; 32],
@@ -106,7 +106,7 @@ impl Session {
         }
     }
 
-    fn deliver(&mut self, from: Role, to: Role, message: EnrolMessage) {
+    pub(crate) fn deliver(&mut self, from: Role, to: Role, message: EnrolMessage) {
         let entropy = &mut self.entropy;
         let machine = &mut self.machines[at(to)];
         let outputs = match (machine, to, &message) {
@@ -133,14 +133,23 @@ impl Session {
         self.perform(to, outputs);
     }
 
-    /// Carries messages until none is left; the customer types the digits as soon as they can.
-    fn play(mut self, tamper: Tamper<'_>) -> [End; 3] {
-        loop {
-            while let Some((from, to, message)) = self.on_the_way.pop_front() {
-                for message in tamper(from, to, message) {
-                    self.deliver(from, to, message);
-                }
+    pub(crate) fn machine(&mut self, role: Role) -> &mut Enrolment {
+        self.machines[at(role)].as_mut().unwrap()
+    }
+
+    /// Carries messages until none is left.
+    pub(crate) fn carry(&mut self, tamper: Tamper<'_>) {
+        while let Some((from, to, message)) = self.on_the_way.pop_front() {
+            for message in tamper(from, to, message) {
+                self.deliver(from, to, message);
             }
+        }
+    }
+
+    /// Carries messages until none is left; the customer types the digits as soon as they can.
+    pub(crate) fn play(mut self, tamper: Tamper<'_>) -> [End; 3] {
+        loop {
+            self.carry(tamper);
             let (ready, digits) = (&mut self.ends[at(Role::Broker)].ready, Role::Device);
             let ready = std::mem::take(ready);
             match (ready, self.ends[at(digits)].digits, &mut self.machines[1]) {
@@ -154,24 +163,24 @@ impl Session {
     }
 }
 
-fn honest(_: Role, _: Role, message: EnrolMessage) -> Vec<EnrolMessage> {
+pub(crate) fn honest(_: Role, _: Role, message: EnrolMessage) -> Vec<EnrolMessage> {
     vec![message]
 }
 
 /// Nobody founded anything and nobody keeps a share, but for those who were never told.
-fn nothing_founded(ends: &[End; 3]) {
+pub(crate) fn nothing_founded(ends: &[End; 3]) {
     for end in ends {
         assert_eq!(end.founded, None, "{ends:?}");
     }
 }
 
-fn blamed(ends: &[End; 3], by: Role) -> Option<Role> {
+pub(crate) fn blamed(ends: &[End; 3], by: Role) -> Option<Role> {
     let failed = ends[at(by)].failed.as_ref();
     failed.unwrap_or_else(|| panic!("{ends:?}")).0
 }
 
 /// A session key that somebody signed in somebody else's name.
-fn foreign_key(session: [u8; 32], role: Role, signer: &IdentityKey) -> SessionKey {
+pub(crate) fn foreign_key(session: [u8; 32], role: Role, signer: &IdentityKey) -> SessionKey {
     let public = [0x2a; 32];
     let hash = Fields::new(Context::SessionKey)
         .fixed(&session)

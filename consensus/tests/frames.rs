@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use warifu_consensus::{
     chain::Head,
     encoding::Hash,
+    enrol::EnrolMessage,
     party::Sub,
-    wire::{Agree, Clock, MAX_FRAME, Message, WIRE_VERSION, WireError},
+    wire::{Agree, Clock, MAX_FRAME, Message, SaltBytes, WIRE_VERSION, WireError, decode, encode},
 };
 
 fn message() -> Message {
@@ -92,6 +93,56 @@ fn oversize_is_refused_before_it_is_read() {
         refused.to_string(),
         "message has 65537 bytes, at most 65536 allowed"
     );
+}
+
+/// A message whose frame has so many bytes.
+fn long_message(frame: usize) -> Message {
+    let ended = |length| {
+        Message::Enrol(Box::new(EnrolMessage::Ended {
+            session: [7; 32],
+            reason: "x".repeat(length),
+        }))
+    };
+    let around = ended(60_000).to_frame().unwrap().len() - 60_000;
+    ended(frame - around)
+}
+
+#[test]
+fn the_longest_frame_is_64_kib_for_who_sends_and_who_reads() {
+    let longest = long_message(MAX_FRAME);
+    let frame = longest.to_frame().unwrap();
+    assert_eq!(frame.len(), MAX_FRAME);
+    assert_eq!(Message::from_frame(&frame).unwrap(), longest);
+    assert_eq!(
+        long_message(MAX_FRAME + 1).to_frame().unwrap_err(),
+        WireError::TooLong {
+            found: MAX_FRAME,
+            limit: MAX_FRAME - 1
+        }
+    );
+}
+
+#[test]
+fn a_record_keeps_its_limit_when_it_is_written_and_when_it_is_read() {
+    let record = |length| vec![5_u8; length];
+    // A byte says the length.
+    let bytes = encode::<_, 8>(&record(7)).unwrap();
+    assert_eq!(bytes.len(), 8);
+    assert_eq!(decode::<Vec<u8>, 8>(&bytes).unwrap(), record(7));
+    for length in [8, 30] {
+        let (found, limit) = (length + 1, 8);
+        let too_long = WireError::TooLong { found, limit };
+        let written = encode::<_, 8>(&record(length)).unwrap_err();
+        assert_eq!(written, too_long);
+        let bytes = encode::<_, 64>(&record(length)).unwrap();
+        assert_eq!(decode::<Vec<u8>, 8>(&bytes).unwrap_err(), too_long);
+    }
+}
+
+#[test]
+fn a_salt_on_its_way_is_never_printed() {
+    let printed = format!("{:?}", SaltBytes([0x5a; 32]));
+    assert_eq!(printed, "SaltBytes(<redacted>)");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use warifu_consensus::block::{Block, Sealed, jwk, thumbprint};
 use warifu_consensus::chain::{Status, verify_chain};
-use warifu_consensus::encoding::{Context, Fields, Hash, derive, parse_b64};
+use warifu_consensus::encoding::{Context, Fields, Hash, TraceName, derive, parse_b64};
 use warifu_consensus::party::{Ledger, Role, Sub};
 use warifu_consensus::signature::IdentityKey;
 use warifu_consensus::vote::{Statement, Verb, Vote};
@@ -65,6 +65,17 @@ fn contexts_are_distinct() {
         .map(|context| context.as_str())
         .collect();
     assert_eq!(distinct.len(), Context::ALL.len());
+}
+
+#[test]
+fn whoever_watches_calls_a_proposal_by_its_hash_in_hexadecimal() {
+    let block = Hash([0xa5; 32]);
+    let hash = derive(Context::Trace, &[&block.0]).0;
+    let name = TraceName::of(&block);
+    assert_eq!([&name.trace[..], &name.root[..]].concat(), hash[..24]);
+    let text = name.to_string();
+    assert_eq!((text.len(), hex(&text)), (32, hash[..16].to_vec()));
+    assert_eq!(text, text.to_ascii_lowercase());
 }
 
 #[test]

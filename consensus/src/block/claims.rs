@@ -101,8 +101,7 @@ impl Kind {
         }
     }
 
-    /// Whether the kind fixes `aud` to the ledger's own origin.
-    /// Whether a login service asks its broker for it.
+    /// Whether a login service asks its broker for it. What is asked has a body, nothing else does.
     #[must_use]
     pub const fn is_asked(self) -> bool {
         matches!(
@@ -111,6 +110,7 @@ impl Kind {
         )
     }
 
+    /// Whether the kind fixes `aud` to the ledger's own origin.
     const fn is_about_the_account(self) -> bool {
         matches!(
             self,
@@ -226,7 +226,6 @@ impl Claims {
         json
     }
 
-    /// Checks every rule that needs the claims alone.
     /// Whether `aud` and `nonce` may stand in a block, before there is one.
     ///
     /// # Errors
@@ -236,6 +235,7 @@ impl Claims {
         check_nonce(nonce)
     }
 
+    /// Checks every rule that needs the claims alone.
     pub(super) fn check(&self) -> Result<(), BlockError> {
         check_text("iss", &self.iss, 1)?;
         check_text("aud", &self.aud, 1)?;
@@ -313,11 +313,7 @@ impl Claims {
 
     fn check_presence(&self) -> Result<(), BlockError> {
         let kind = self.kind;
-        let takes_body = matches!(
-            kind,
-            Kind::Login | Kind::Approve | Kind::Change | Kind::Unfreeze
-        );
-        match (takes_body, self.body.is_some()) {
+        match (kind.is_asked(), self.body.is_some()) {
             (true, false) => return Err(present(kind, "body", "empty", "a hash")),
             (false, true) => return Err(present(kind, "body", "a hash", "empty")),
             (true, true) | (false, false) => {}

@@ -227,12 +227,8 @@ impl SixDigits {
     /// `derive_key(transcript hash)`, first 8 bytes big endian, modulo 10^6.
     #[must_use]
     pub fn of_transcript(transcript: &Hash) -> Self {
-        let hash = derive(Context::Digits, &[&transcript.0]);
-        let number = hash
-            .0
-            .iter()
-            .take(8)
-            .fold(0u64, |n, b| (n << 8) | u64::from(*b));
+        let [a, b, c, d, e, f, g, h, ..] = derive(Context::Digits, &[&transcript.0]).0;
+        let number = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
         Self(u32::try_from(number % 1_000_000).unwrap_or(0))
     }
 

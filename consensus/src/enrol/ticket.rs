@@ -3,7 +3,7 @@
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     encoding::{self, Context, Fields, Hash, derive},
@@ -60,19 +60,13 @@ pub enum TicketError {
     },
 }
 
-/// The ticket's one-time secret, 32 bytes. Whoever holds it may enrol one device in its session.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The ticket's one-time secret, 32 bytes. Whoever holds it may enrol one device in its session. Wiped on drop.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct TicketSecret(pub(super) [u8; 32]);
 
 impl fmt::Debug for TicketSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TicketSecret(<redacted>)")
-    }
-}
-
-impl Drop for TicketSecret {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }
 
@@ -155,21 +149,27 @@ impl Ticket {
     /// # Errors
     /// [`TicketError`] with found and expected.
     pub fn check(&self, pinned: &Ledger, now: Time) -> Result<(), TicketError> {
-        let keys = [
-            ("ledger", self.ledger.iss.clone(), pinned.iss.clone()),
-            ("broker", text(&self.ledger.broker), text(&pinned.broker)),
+        let own = &self.ledger;
+        if own.iss != pinned.iss {
+            return Err(TicketError::Pinned {
+                what: "ledger",
+                found: own.iss.clone(),
+                expected: pinned.iss.clone(),
+            });
+        }
+        for (what, found, expected) in [
+            ("broker", &own.broker, &pinned.broker),
             (
                 "trust operator",
-                text(&self.ledger.trust_operator),
-                text(&pinned.trust_operator),
+                &own.trust_operator,
+                &pinned.trust_operator,
             ),
-        ];
-        for (what, found, expected) in keys {
+        ] {
             if found != expected {
                 return Err(TicketError::Pinned {
                     what,
-                    found,
-                    expected,
+                    found: encoding::text_b64(found),
+                    expected: encoding::text_b64(expected),
                 });
             }
         }
@@ -213,8 +213,4 @@ impl Ticket {
         let bytes = encoding::parse_b64_vec(text).map_err(|_| TicketError::NotATicket)?;
         Ok(wire::decode::<Self, MAX_TICKET>(&bytes)?)
     }
-}
-
-fn text(key: &[u8; 32]) -> String {
-    encoding::text_b64(key)
 }

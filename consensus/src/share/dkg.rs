@@ -303,18 +303,14 @@ impl fmt::Debug for Round2 {
 }
 
 /// The two entries in role order, if they are exactly the others of `own`.
-fn ordered<T>(own: Role, [one, two]: [(Role, T); 2]) -> Result<[(Role, T); 2], DkgFault> {
-    if one.0 == two.0 || one.0 == own || two.0 == own {
-        return Err(DkgFault::Senders {
-            own,
-            found: [one.0, two.0],
-        });
+fn ordered<T>(own: Role, mut both: [(Role, T); 2]) -> Result<[(Role, T); 2], DkgFault> {
+    let found = both.each_ref().map(|(role, _)| *role);
+    let [one, two] = found;
+    if one == two || one == own || two == own {
+        return Err(DkgFault::Senders { own, found });
     }
-    Ok(if one.0 < two.0 {
-        [one, two]
-    } else {
-        [two, one]
-    })
+    both.sort_by_key(|(role, _)| *role);
+    Ok(both)
 }
 
 fn peer_fault(culprits: &[Identifier], reason: DkgReason) -> DkgFault {

@@ -89,3 +89,25 @@ impl<E: Entropy + ?Sized> RngCore for LibraryRng<'_, E> {
 }
 
 impl<E: Entropy + ?Sized> CryptoRng for LibraryRng<'_, E> {}
+
+#[cfg(test)]
+mod tests {
+    use super::{LibraryRng, RngCore};
+    use crate::random::{Entropy, SeededEntropy};
+
+    #[test]
+    fn numbers_that_the_library_may_draw_are_of_the_entropy_given() {
+        // It fills bytes today; whatever it draws tomorrow must be as random.
+        let (mut given, mut bytes) = (SeededEntropy::new([6; 32]), SeededEntropy::new([6; 32]));
+        let mut rng = LibraryRng(&mut given);
+        let (mut four, mut eight, mut long) = ([0; 4], [0; 8], [[0; 40]; 2]);
+        bytes.fill(&mut four);
+        assert_eq!(rng.next_u32(), u32::from_le_bytes(four));
+        bytes.fill(&mut eight);
+        assert_eq!(rng.next_u64(), u64::from_le_bytes(eight));
+        let [drawn, expected] = &mut long;
+        bytes.fill(expected);
+        rng.try_fill_bytes(drawn).unwrap();
+        assert_eq!(drawn, expected);
+    }
+}

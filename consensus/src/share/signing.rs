@@ -246,13 +246,11 @@ fn find_culprits(
     message: &[u8],
     shares: &[SignatureShare; 3],
 ) -> AggregateError {
-    match culprits(keys, package, message, shares) {
-        // Shares that all fit sum to a signature, since the public keys are consistent; only an R
-        // of small order is left, and that is nobody's share.
-        Ok(roles) if roles.is_empty() => AggregateError::Package,
-        Ok(roles) => AggregateError::Culprits { roles },
-        Err(_) => AggregateError::Package,
-    }
+    // Shares that all fit sum to a signature, since the public keys are consistent and R is of prime
+    // order: somebody's does not.
+    culprits(keys, package, message, shares).map_or(AggregateError::Package, |roles| {
+        AggregateError::Culprits { roles }
+    })
 }
 
 fn culprits(

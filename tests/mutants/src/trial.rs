@@ -147,6 +147,8 @@ impl Trial<'_> {
             let unviable = at_fault(&files, complaints)?;
             for one in left.extract_if(.., |d| unviable.contains_key(&d.number)) {
                 let note = unviable.get(&one.number).cloned().unwrap_or_default();
+                // Nobody else writes a file of which no mutant is left.
+                self.write(one.file, &one.source.text)?;
                 self.keep(
                     one,
                     Judged {

@@ -89,14 +89,14 @@ fn every_secret_does_something_when_it_is_dropped() {
     wipes::<ContentKey>();
     wipes::<Salt>();
     wipes::<SeededEntropy>();
+    wipes::<SaltBytes>();
+    wipes::<TicketSecret>();
     wipes::<Zeroizing<[u8; 32]>>();
     // These wipe by fields or by `Drop` of their own, which safe code can only see to exist.
     let dropped = [
         ("identity key", needs_drop::<IdentityKey>()),
         ("wire's identity", needs_drop::<IdentitySecret>()),
         ("operator's identity", needs_drop::<IdentitySeed>()),
-        ("salt on the wire", needs_drop::<SaltBytes>()),
-        ("ticket's secret", needs_drop::<TicketSecret>()),
         ("master key", needs_drop::<MasterKey>()),
         ("session key", needs_drop::<SessionSecret>()),
         ("key share", needs_drop::<KeyShare>()),

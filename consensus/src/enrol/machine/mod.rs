@@ -332,7 +332,8 @@ impl Enrolment {
             );
             return out;
         }
-        if message.session() != &self.session {
+        // Nobody has a line to itself.
+        if from == self.role || message.session() != &self.session {
             return out;
         }
         if let Err(trouble) = self.message(from, message, entropy, &mut out) {
@@ -362,7 +363,8 @@ impl Enrolment {
         let Stage::Transcript(founding, expected) = &self.stage else {
             return out;
         };
-        if self.role != Role::Broker || !self.ready {
+        // Only a broker ever is.
+        if !self.ready {
             return out;
         }
         if !expected.is(digits) {
@@ -477,11 +479,11 @@ impl Enrolment {
                     content_key,
                     ..
                 },
-            ) if from != self.role => {
+            ) => {
                 self.take_round1(from, &package, content_key, out)?;
                 self.advance(entropy, out)
             }
-            (_, _, EnrolMessage::Round2 { sealed, .. }) if from != self.role => {
+            (_, _, EnrolMessage::Round2 { sealed, .. }) => {
                 if slot(&self.round2, from).is_none() {
                     put(&mut self.round2, from, sealed);
                 }
