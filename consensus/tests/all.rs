@@ -12,6 +12,8 @@ mod bases;
 mod bodies;
 mod canonical;
 mod chains;
+mod checkpoints;
+mod clocks;
 mod device_words;
 mod devices;
 mod enrolments;

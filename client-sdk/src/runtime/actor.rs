@@ -107,8 +107,9 @@ impl<M: Machine, S: Store> Actor<M, S> {
                 }
                 Err(_) => {
                     let now = (self.shared.clock)();
-                    let due = machine.deadline().is_some_and(|at| at <= now);
-                    if due {
+                    // Due, or so far off that the clock may have gone back since the deadline was set:
+                    // the machine looks at what it waits for by the clock as it stands now.
+                    if machine.deadline().is_some() {
                         self.step(&mut machine, Input::Tick).await?;
                     } else if machine.is_idle(now) && self.shared.retire(&self.sub, &self.inbox) {
                         return Ok(());

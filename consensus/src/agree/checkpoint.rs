@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     block::{Kind, Sealed},
     chain::{Account, Head},
-    encoding::{Context, Fields},
+    encoding::{Context, Fields, Hash},
     time::Time,
 };
 
@@ -25,12 +25,41 @@ use super::{
 /// The fold of a party's records up to a sealed block; no lock stands then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    pub(super) account: Account,
-    pub(super) words: Words,
-    pub(super) own: Own,
+    account: Account,
+    /// The hashes of the last blocks, 32 bytes each, head last: at most 128, so that a rival of any of them
+    /// is known after a start as before it (rule 9).
+    recent: VecDeque<Hash>,
+    words: Words,
+    own: Own,
+}
+
+/// A checkpoint as it was written before it kept the recent hashes. It is read and passed over: a start
+/// goes back to a later form or to the founding, and folds from there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldCheckpoint {
+    account: Account,
+    words: Words,
+    own: Own,
 }
 
 impl Checkpoint {
+    fn new(account: &Account, words: &Words, own: Own) -> Self {
+        let mut account = account.clone();
+        Self {
+            recent: account.take_recent(),
+            account,
+            words: words.clone(),
+            own,
+        }
+    }
+
+    /// The account as it stood, recent hashes and all, and what else was folded.
+    pub(super) fn open(self) -> Result<(Base, Words, Own), String> {
+        let mut account = self.account;
+        account.put_recent(self.recent)?;
+        Ok((Base::Standing(Box::new(account)), self.words, self.own))
+    }
+
     /// The block that it stands behind.
     #[must_use]
     pub fn head(&self) -> Head {
@@ -113,11 +142,7 @@ pub(super) fn behind_sealed(
     if !owes && !account.head().height.is_multiple_of(CHECKPOINT_EVERY) {
         return Some(Record::Settled);
     }
-    let checkpoint = Checkpoint {
-        account: account.clone(),
-        words: words.clone(),
-        own: own()?,
-    };
+    let checkpoint = Checkpoint::new(account, words, own()?);
     Some(Record::Checkpoint(Box::new(checkpoint)))
 }
 

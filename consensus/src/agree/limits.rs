@@ -28,9 +28,26 @@ pub(super) const PREPARE_WINDOW_S: u64 = 60;
 /// Fresh nonces for one block, at most (rule 7).
 pub(super) const MAX_TRIES: u8 = 3;
 
-/// Words of a device that stand at once: it repeats them, so nobody needs more denials, or more wishes to
-/// freeze, than these.
+/// Wishes to freeze of one device that stand at once: it repeats them, so nobody needs more than these.
 pub(super) const MAX_WORDS: usize = 16;
+
+/// Denials of one device that an operator keeps on one head. Any block answers all of them, so one brings the
+/// `deny`; the second is of what was proposed before the first was heard. A device never assents to what it
+/// denied, whether an operator kept the word or not, so more of them would only fill disks.
+pub(super) const MAX_DENIALS: usize = 2;
+
+/// Restrict blocks that the trust operator completes per account in [`RESTRICT_WINDOW_S`] before it answers
+/// *NotYet*: each is kept for ever. An honest broker makes fewer, so none of its own ever waits: at most one for
+/// each of [`PREPARE_LIMIT`] proposals, [`ASKED_LIMIT`] for the device, and the desk's freezes. What freezes an
+/// active account is never made to wait, whoever made the others.
+pub(super) const RESTRICT_LIMIT: u32 = 240;
+
+/// The window of [`RESTRICT_LIMIT`] in seconds.
+pub(super) const RESTRICT_WINDOW_S: u64 = 60;
+
+/// How long a restored broker signs nothing, in seconds: the longest lifetime of an admit that it may have
+/// forgotten, and twice the 30 s by which two clocks may differ. No honest wait of it is longer.
+pub(super) const RESTORED_WAIT_S: u64 = 240;
 
 /// Challenges of earlier admits that the broker's `begin` refuses to take again (rule 6), the newest.
 pub(super) const REMEMBERED_CHALLENGES: usize = 256;

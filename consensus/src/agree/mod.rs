@@ -18,6 +18,7 @@ mod device;
 mod limits;
 mod pace;
 mod package;
+mod patience;
 mod trust_operator;
 mod turn;
 mod types;
@@ -25,7 +26,7 @@ mod words;
 
 pub use base::{Base, Founding};
 pub use broker::Broker;
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, OldCheckpoint};
 pub use device::Device;
 pub use package::package_hash;
 pub use trust_operator::{TrustOperator, TrustOperatorOptions};

@@ -30,6 +30,16 @@ impl Pace {
         u32::try_from(self.marks.len()).unwrap_or(u32::MAX)
     }
 
+    /// Marks that a clock made while it stood ahead are taken as made now: none outlasts its window by
+    /// that.
+    pub(super) fn heed(&mut self, now: Time) {
+        if self.marks.back().is_some_and(|t| *t > now) {
+            for mark in &mut self.marks {
+                *mark = (*mark).min(now);
+            }
+        }
+    }
+
     pub(super) fn is_full(&mut self, now: Time) -> bool {
         self.found(now) >= self.limit
     }
@@ -88,5 +98,24 @@ mod tests {
         assert!(!pace.is_full(Time(60_001)));
         assert!(!pace.is_quiet(Time(63_000)));
         assert!(pace.is_quiet(Time(63_001)));
+    }
+
+    #[test]
+    fn marks_of_a_clock_that_stood_ahead_count_from_when_it_is_right_again() {
+        let day = 86_400_000;
+        let mut pace = Pace::new(2, 10);
+        pace.mark(Time(50_000));
+        pace.mark(Time(60_000 + day));
+        pace.heed(Time(60_000));
+        assert!(pace.is_full(Time(60_000)));
+        assert!(pace.is_full(Time(60_000)), "the older one stands as it was");
+        assert_eq!(pace.free_at(), Some(Time(60_001)));
+        assert!(!pace.is_full(Time(60_001)));
+        assert!(!pace.is_quiet(Time(70_000)));
+        assert!(pace.is_quiet(Time(70_001)));
+        // A mark of this very moment is left alone.
+        pace.mark(Time(71_000));
+        pace.heed(Time(71_000));
+        assert!(!pace.is_quiet(Time(81_000)));
     }
 }

@@ -14,7 +14,10 @@ use crate::{
     wire::{Agree, Reason, SaltBytes},
 };
 
-use super::{base::Founding, checkpoint::Checkpoint};
+use super::{
+    base::Founding,
+    checkpoint::{Checkpoint, OldCheckpoint},
+};
 
 /// A login service's name for one login: 16 random bytes made by the broker's node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,8 +74,8 @@ pub enum Record {
     Conflict(Box<Sealed>),
     /// The genesis is dead; the share may be deleted.
     Dead,
-    /// Behind a sealed block: the fold of everything up to it. A start may begin here.
-    Checkpoint(Box<Checkpoint>),
+    /// Behind a sealed block: a checkpoint as it was written before. Nothing begins here.
+    OldCheckpoint(Box<OldCheckpoint>),
     /// Behind a sealed block: nothing is owed. What follows later is read when it comes.
     Settled,
     /// Broker: the caller heard that its locked login was refused. It is never told that it was
@@ -89,6 +92,8 @@ pub enum Record {
         /// Vote 10 of the other operator.
         vote: Vote,
     },
+    /// Behind a sealed block: the fold of everything up to it. A start may begin here.
+    Checkpoint(Box<Checkpoint>),
 }
 
 impl Record {
@@ -392,6 +397,16 @@ pub enum Refusal {
     /// The genesis is dead.
     #[error("the account's genesis is dead")]
     Dead,
+}
+
+impl Refusal {
+    /// A `freeze` of a revoked account: there is nothing left to freeze.
+    pub(super) fn nothing_to_freeze() -> Self {
+        Self::StatusForbids {
+            found: Status::Revoked,
+            kind: Kind::Freeze.name().into(),
+        }
+    }
 }
 
 /// A request of a login service to its broker.

@@ -9,7 +9,11 @@ use crate::{
     vote::{Verb, Word},
 };
 
-use super::{base::Base, limits::MAX_WORDS, types::HeldWord};
+use super::{
+    base::Base,
+    limits::{MAX_DENIALS, MAX_WORDS},
+    types::HeldWord,
+};
 
 /// The words that still stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,12 +109,11 @@ impl Words {
     /// Whether no more such words are taken. Denials never use up the room of a freeze.
     pub(super) fn is_full(&self, verb: Verb) -> bool {
         let denials = self.0.iter().filter(|w| w.word.verb == Verb::Deny).count();
-        let found = if verb == Verb::Deny {
-            denials
+        if verb == Verb::Deny {
+            denials >= MAX_DENIALS
         } else {
-            self.0.len().saturating_sub(denials)
-        };
-        found >= MAX_WORDS
+            self.0.len().saturating_sub(denials) >= MAX_WORDS
+        }
     }
 
     pub(super) fn add(&mut self, held: HeldWord) {

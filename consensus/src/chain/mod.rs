@@ -101,7 +101,7 @@ pub fn verify_chain<'a>(
 
 /// One customer's account, as its verified chain leaves it.
 ///
-/// Its serde form is for a party's own checkpoints; it leaves the recent hashes out.
+/// Its serde form is for a party's own checkpoints, which keep the recent hashes beside it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Account {
     ledger: Ledger,
@@ -118,7 +118,7 @@ pub struct Account {
     /// The height of the last `unfreeze`, else genesis.
     last_unfreeze: u64,
     /// Hashes of the last blocks up to the head, at most [`RECENT`], none before the last
-    /// `unfreeze`; fewer after a checkpoint.
+    /// `unfreeze`.
     #[serde(skip)]
     recent: VecDeque<Hash>,
     /// An older block that was looked up.
@@ -126,7 +126,7 @@ pub struct Account {
     located: Option<Head>,
 }
 
-/// The same chain: what is at hand of it makes no difference.
+/// The same chain, and as much of it at hand; what was looked up makes no difference.
 impl PartialEq for Account {
     fn eq(&self, other: &Self) -> bool {
         let key = |a: &Self| {
@@ -140,7 +140,10 @@ impl PartialEq for Account {
                 (a.last_freeze, a.last_unfreeze),
             )
         };
-        key(self) == key(other) && self.ledger == other.ledger && self.kid == other.kid
+        key(self) == key(other)
+            && self.ledger == other.ledger
+            && self.kid == other.kid
+            && self.recent == other.recent
     }
 }
 
@@ -306,6 +309,26 @@ impl Account {
         if block.height <= self.head.height {
             self.located = Some(block);
         }
+    }
+
+    /// Takes the hashes of the last blocks out, head last: what the serde form leaves out.
+    pub(crate) fn take_recent(&mut self) -> VecDeque<Hash> {
+        std::mem::take(&mut self.recent)
+    }
+
+    /// Puts them back.
+    ///
+    /// # Errors
+    /// Text, where they are not those of a chain with this head.
+    pub(crate) fn put_recent(&mut self, recent: VecDeque<Hash>) -> Result<(), String> {
+        if recent.len() > RECENT || recent.back() != Some(&self.head.hash) {
+            return Err(format!(
+                "{} recent blocks that end elsewhere than at the head, expected 1 to {RECENT}",
+                recent.len()
+            ));
+        }
+        self.recent = recent;
+        Ok(())
     }
 
     /// The height of the last `unfreeze` block, else of genesis (0).

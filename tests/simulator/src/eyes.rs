@@ -66,6 +66,7 @@ pub fn kept(record: &Record) -> Kept {
             Kept::Word(held.word.verb.number(), held.word.hash.0, proposal)
         }
         Record::FreezeWanted { .. } => Kept::FreezeWanted,
+        Record::FrozenAt { at } => Kept::FrozenAt(at.0),
         Record::Conflict(_) => Kept::Conflict,
         _ => Kept::Other,
     }

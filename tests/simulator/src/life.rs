@@ -167,7 +167,7 @@ impl World {
             line.apart_until = 0;
         }
         for node in 0..self.nodes.len() {
-            self.nodes[node].skew_ms = 0;
+            self.set_clock(node, 0);
             self.nodes[node].disk.room = super::disk::Room::Plenty;
             self.start(node);
         }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use warifu_consensus::{
     agree::{Input, TrustOperatorOptions},
+    block::Kind,
     party::Role,
 };
 
@@ -17,6 +18,12 @@ use super::{
     standing::{MOST_ACCOUNTS, born, standing, strangers},
     world::{Deed, Mood, Trouble, World},
 };
+
+/// How far a clock may jump, in milliseconds: a day.
+const DAY_MS: u64 = 86_400_000;
+
+/// Blocks of an account that began in calm: more than lie between two checkpoints.
+const LONG: u32 = 36;
 
 /// What kind of trouble a seed makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +83,12 @@ pub(super) fn make(decisions: Decisions, seed: u64, flavour: Flavour) -> (World,
     } as usize;
     let mut world = make_world(decisions, seed, flavour, accounts, &mut chance);
     let delay_s = if chance.one_in(4) { 60 } else { 0 };
-    world.options = TrustOperatorOptions {
+    world.set_options(TrustOperatorOptions {
         unfreeze_delay_s: delay_s,
-    };
+    });
+    if flavour == Flavour::Faults && seed % 24 == 6 {
+        grow(&mut world);
+    }
     let chaos_s = chance.between(200, 500);
     plan(&mut world, &mut chance, flavour, chaos_s * 1000);
     (world, chaos_s)
@@ -118,6 +128,17 @@ fn make_world(
         world.now += 1_000_000;
     }
     world
+}
+
+/// Lets the first account's chain grow beyond a checkpoint, in calm: what comes later begins there.
+fn grow(world: &mut World) {
+    for line in 0..world.lines.len() {
+        world.connect(line);
+    }
+    world.run_for(3);
+    for _ in 0..LONG {
+        world.is_admitted(0, Kind::Login);
+    }
 }
 
 /// Schedules a deed that can be taken back.
@@ -195,7 +216,7 @@ fn clocks(world: &mut World, chance: &mut Chance, span: u64) {
         planned(world, span, |chance, _| {
             let node = chance.below(nodes) as usize;
             let sign = if chance.one_in(2) { 1 } else { -1 };
-            let far = [40_000, 150_000, 500_000][chance.below(3) as usize];
+            let far = [40_000, 150_000, 500_000, DAY_MS][chance.below(4) as usize];
             Deed::SetClock(node, sign * chance.below(far) as i64)
         });
     }

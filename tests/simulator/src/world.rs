@@ -295,6 +295,17 @@ impl World {
         }
     }
 
+    /// Sets the trust operator's policy, before anything happened: its machines start anew with it.
+    pub(super) fn set_options(&mut self, options: TrustOperatorOptions) {
+        self.options = options;
+        for place in &mut self.places {
+            let seat = &mut place.seats[at(Role::TrustOperator)];
+            if seat.machine.is_some() {
+                seat.recover(options).expect("a journal of a calm run");
+            }
+        }
+    }
+
     fn keys(
         device: std::sync::Arc<warifu_consensus::signature::IdentityKey>,
     ) -> [std::sync::Arc<warifu_consensus::signature::IdentityKey>; 3] {

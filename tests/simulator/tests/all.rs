@@ -9,6 +9,7 @@
 
 mod attacks;
 mod broker;
+mod clocks;
 mod conflicts;
 mod found_bugs;
 mod holes;

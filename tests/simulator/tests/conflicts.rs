@@ -325,3 +325,42 @@ fn device_in_conflict_assents_to_nothing_until_it_is_settled() {
     }));
     settles(&mut world);
 }
+
+#[test]
+fn rival_of_before_the_last_checkpoint_is_noticed_after_a_start() {
+    // An account that was read back from a checkpoint knew none of the blocks before it: 32 logins, a
+    // restart, and a sealed rival of the 31st was taken for a block that is known.
+    for role in [Role::Broker, Role::Device] {
+        let mut world = calm();
+        world.audit.cheats = only(Role::TrustOperator);
+        for _ in 0..32 {
+            log_in(&mut world, Kind::Login);
+            world.run_for(2);
+        }
+        let old = block_at(&world, 31).block;
+        world.stop(World::node_of(0, role), 1_000);
+        world.run_for(10);
+        let iat = old.claims().exp + 31;
+        let pair = rival(&old, Kind::Expire, iat, Some(old.hash()));
+        bring(&mut world, Role::TrustOperator, role, &pair);
+        assert_eq!((conflicts(&world, role), kept(&world, role)), (1, 1));
+        settles(&mut world);
+        holds(world);
+    }
+}
+
+#[test]
+fn trust_operator_knows_after_a_start_what_it_sealed_before_its_checkpoint() {
+    let mut world = calm();
+    world.audit.cheats = only(Role::Broker);
+    for _ in 0..32 {
+        log_in(&mut world, Kind::Login);
+        world.run_for(2);
+    }
+    let old = block_at(&world, 31).block;
+    world.stop(1, 1_000);
+    world.run_for(10);
+    let pair = rival(&old, Kind::Refuse, old.claims().iat, None);
+    bring(&mut world, Role::Broker, Role::TrustOperator, &pair);
+    assert_eq!(kept(&world, Role::TrustOperator), 1);
+}

@@ -487,3 +487,44 @@ fn refusal(world: &mut World, hash: Hash, not_me: Option<bool>) -> Input {
         agree,
     }
 }
+
+#[test]
+fn block_is_tried_in_three_packages_by_whoever_loses_nonces() {
+    // The broker took part in a fourth (rule 7). Each line that is lost takes the trust operator's
+    // nonce with it, and a fresh one asks for another package of everybody.
+    let mut world = calm();
+    world.heard = Some(vec![]);
+    let (login, hash) = begin(&mut world, Kind::Login);
+    approve(&mut world, hash);
+    let packages = |w: &World, name: &str| {
+        let heard = w.heard.as_ref().expect("listening").iter();
+        let mut seen = std::collections::BTreeSet::new();
+        for (_, _, agree) in heard.filter(|(_, _, agree)| agree.name() == name) {
+            match agree {
+                Agree::Propose { commitments, .. } => {
+                    seen.insert(commitments.broker.as_bytes().to_vec());
+                }
+                Agree::Assent { commitment, .. } => {
+                    seen.insert(commitment.as_bytes().to_vec());
+                }
+                _ => {}
+            }
+        }
+        seen.len()
+    };
+    let line = world.line_between(0, 1);
+    let ended = |w: &World| w.places[0].logins[&login].ended.is_some();
+    while !ended(&world) && world.audit.violations.is_empty() {
+        world.lose = Some((Role::Broker, "endorse"));
+        world.run_for(1);
+        world.connect(line);
+    }
+    assert_eq!(world.audit.violations, Vec::<String>::new());
+    assert_eq!(packages(&world, "propose"), 3);
+    assert_eq!(packages(&world, "assent"), 3);
+    world.lose = None;
+    assert_eq!(end(&mut world, login), Outcome::Expired);
+    world.run_for(60);
+    log_in(&mut world, Kind::Login);
+    holds(world);
+}

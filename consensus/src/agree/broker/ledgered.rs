@@ -42,22 +42,23 @@ impl Ledgered {
 
     /// What a checkpoint holds, with no lock.
     pub(super) fn of_checkpoint(checkpoint: Checkpoint) -> Result<Self, String> {
+        let (base, words, own) = checkpoint.open()?;
         let Own::Broker {
             freeze_above,
             restored,
             challenges,
             conflict,
-        } = checkpoint.own
+        } = own
         else {
             return Err(NOT_OWN.into());
         };
         Ok(Self {
-            words: checkpoint.words,
+            words,
             freeze_above,
             restored,
             challenges,
             conflict,
-            ..Self::new(Base::Standing(Box::new(checkpoint.account)))
+            ..Self::new(base)
         })
     }
 
@@ -93,7 +94,7 @@ impl Ledgered {
                     self.want_freeze(self.base.head().map_or(0, |head| head.height));
                 }
             }
-            Record::Checkpoint(_) | Record::Settled => {}
+            Record::Checkpoint(_) | Record::OldCheckpoint(_) | Record::Settled => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());

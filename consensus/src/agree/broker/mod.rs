@@ -34,11 +34,12 @@ use super::{
     checkpoint::{Challenge, Checkpoint, NOT_OWN, Own, behind_sealed},
     conflict::{self, Conflict},
     limits::{
-        ASKED_LIMIT, ASKED_WINDOW_S, MAX_TRIES, PACE_LIMIT, PACE_WINDOW_S, RETRY_FIRST_MS,
-        RETRY_MAX_MS,
+        ASKED_LIMIT, ASKED_WINDOW_S, MAX_TRIES, PACE_LIMIT, PACE_WINDOW_S, RESTORED_WAIT_S,
+        RETRY_FIRST_MS, RETRY_MAX_MS,
     },
     pace::Pace,
     package::{Signing, package_hash, verify_commitment, verify_share, verify_vote},
+    patience::{Patience, is_beyond},
     turn::Turn,
     types::{
         Begin, BrokerLock, Event, Fault, HeldWord, Input, LoginId, Outcome, Output, Record,
@@ -118,6 +119,8 @@ pub struct Broker {
     pub(super) asked: Pace,
     /// When to ask again for an overdue genesis.
     pub(super) genesis_ask_at: Option<Time>,
+    /// How long what it wrote down about being restored contradicts its clock.
+    pub(super) patience: Patience,
 }
 
 impl Broker {
@@ -194,6 +197,7 @@ impl Broker {
             pace: Pace::new(PACE_LIMIT, PACE_WINDOW_S),
             asked: Pace::new(ASKED_LIMIT, ASKED_WINDOW_S),
             genesis_ask_at: None,
+            patience: Patience::default(),
         }
     }
 
@@ -281,7 +285,7 @@ impl Broker {
             .as_ref()
             .filter(|_| may_sign && self.state.restored.is_none())
             .map(|l| after_grace(l.block.claims().exp));
-        let restored = self.state.restored.filter(|_| may_sign);
+        let restored = self.restored_due().filter(|_| may_sign);
         let queued = self.queued.as_ref().map(|q| Time::from_seconds(q.exp));
         [
             unlocked,
@@ -327,6 +331,7 @@ impl Broker {
             out: Vec::new(),
             entropy,
         };
+        self.heed_clock(turn.now);
         match input {
             Input::Message { from, agree } => {
                 if let Err(refusal) = self.message(from, agree, &mut turn) {
@@ -496,7 +501,7 @@ impl Broker {
         if turn.now >= Time::from_seconds(work.block.claims().exp) {
             return Err("the proposal expired".into());
         }
-        if work.tries > MAX_TRIES {
+        if work.tries >= MAX_TRIES {
             work.round = Round::Failed;
             return Err(format!("block was tried {MAX_TRIES} times"));
         }

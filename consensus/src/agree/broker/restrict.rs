@@ -61,6 +61,10 @@ impl Broker {
 
     /// Returns whether a restrict block is outstanding or must come first.
     fn pursue_restrict<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) -> bool {
+        if self.signs_anew(turn.now) {
+            self.sign_own(Kind::Restored, turn);
+            return true;
+        }
         if self.state.restrict.is_some() {
             if self.retry_at.is_none() {
                 self.send_restrict(turn);
@@ -68,7 +72,7 @@ impl Broker {
             }
             return true;
         }
-        if let Some(until) = self.state.restored {
+        if let Some(until) = self.restored_due() {
             // Rule 8: the longest proposal that it may have forgotten is dead before it signs.
             if turn.now < until {
                 return true;
@@ -165,6 +169,14 @@ impl Broker {
         let Some(head) = self.state.base.head() else {
             return;
         };
+        if self.state.base.status() == Some(Status::Revoked) {
+            // No `freeze` could answer it: the wish would stand for ever.
+            turn.tell(Event::Rejected {
+                from: Role::Broker,
+                refusal: Refusal::nothing_to_freeze(),
+            });
+            return;
+        }
         let above = match self.state.signs_freeze() {
             // It stands on the true head: whatever displaces it leaves it pending (rule 4).
             Some(_) if self.compared => return,
@@ -211,7 +223,7 @@ impl Broker {
         held: Option<HeldWord>,
         turn: &mut Turn<'_, E>,
     ) {
-        if self.state.restrict.is_some() {
+        if self.state.restrict.is_some() && !self.signs_anew(turn.now) {
             return;
         }
         let base = &self.state.base;
@@ -327,10 +339,9 @@ impl Broker {
             }
             return Ok(());
         };
-        if !self.state.words.holds(word) {
-            if self.state.words.is_full(word.verb) {
-                return Err("too many words of this device stand already".into());
-            }
+        let is_known = self.state.words.holds(word);
+        let is_refused = !is_known && self.state.words.is_full(word.verb);
+        if !is_known && !is_refused {
             self.store(Record::Word(Box::new(held.clone())), turn);
             if from == Role::Device {
                 let agree = Agree::Word {
@@ -350,6 +361,9 @@ impl Broker {
                 reason: Reason::Denied,
             };
             self.end_unlocked(outcome, Reason::Denied, turn);
+        }
+        if is_refused {
+            return Err("too many words of this device stand already".into());
         }
         Ok(())
     }

@@ -193,10 +193,8 @@ impl Broker {
         let is_known = (locked || own_restrict) && !followed;
         if !is_known && next > 0 {
             // Rule 8: a block that it signed and does not know: this is a restored copy.
-            let wait_s = MAX_LIFETIME_S
-                .saturating_add(GRACE_S)
-                .saturating_add(GRACE_S);
-            let until = Time(turn.now.0.saturating_add(wait_s.saturating_mul(1000)));
+            let wait_ms = RESTORED_WAIT_S.saturating_mul(1000);
+            let until = Time(turn.now.0.saturating_add(wait_ms));
             self.store(Record::BrokerRestored { until }, turn);
             turn.tell(Event::Restored { until });
             self.end_queued(&Reason::Restored, turn);

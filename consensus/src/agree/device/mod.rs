@@ -15,13 +15,13 @@ use std::sync::Arc;
 use crate::{
     block::{Block, Class, Kind, Sealed},
     body::{self, Body, ContentKey, Salt, SealedBody},
-    chain::Head,
+    chain::{Head, Status},
     encoding::Hash,
     party::Role,
     random::Entropy,
     share::{self, KeyShare, Package},
     signature::IdentityKey,
-    time::{Time, check_times},
+    time::{GRACE_S, MAX_AHEAD_S, Time, check_times},
     vote::{Verb, Vote, Word},
     wire::{Agree, OperatorCommitments, Reason, SaltBytes},
 };
@@ -33,6 +33,7 @@ use super::{
     conflict::{self, Conflict},
     limits::{MAX_TRIES, REPEAT_MS},
     package::{Signing, package_hash, verify_commitment},
+    patience::{Patience, is_beyond},
     turn::Turn,
     types::{Event, Fault, HeldWord, Input, Output, Prompt, Record, Refusal},
     words::Words,
@@ -62,20 +63,21 @@ impl Ledgered {
     }
 
     fn of_checkpoint(checkpoint: Checkpoint) -> Result<Self, String> {
+        let (base, words, own) = checkpoint.open()?;
         let Own::Device {
             restored_at,
             wish,
             conflict,
-        } = checkpoint.own
+        } = own
         else {
             return Err(NOT_OWN.into());
         };
         Ok(Self {
-            words: checkpoint.words,
+            words,
             restored_at,
             wish,
             conflict,
-            ..Self::new(Base::Standing(Box::new(checkpoint.account)))
+            ..Self::new(base)
         })
     }
 
@@ -97,9 +99,9 @@ impl Ledgered {
             Record::Sealed(sealed) => {
                 let c = sealed.block.claims();
                 if c.kind == Kind::Restored
-                    && self.restored_at.is_some_and(|at| {
-                        c.iat.saturating_add(crate::time::MAX_AHEAD_S) >= at.seconds()
-                    })
+                    && self
+                        .restored_at
+                        .is_some_and(|at| c.iat.saturating_add(MAX_AHEAD_S) >= at.seconds())
                 {
                     self.restored_at = None;
                 }
@@ -121,7 +123,10 @@ impl Ledgered {
             }
             Record::DeviceRestored { at } => self.restored_at = Some(*at),
             Record::Conflict(_) => self.conflict = Conflict::with(&self.base, record),
-            Record::Body { .. } | Record::Checkpoint(_) | Record::Settled => {}
+            Record::Body { .. }
+            | Record::Checkpoint(_)
+            | Record::OldCheckpoint(_)
+            | Record::Settled => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());
@@ -174,6 +179,8 @@ pub struct Device {
     open: Option<Open>,
     answered: Option<Answered>,
     repeat_at: Option<Time>,
+    /// How long the moment at which it noticed that it is a copy contradicts its clock.
+    patience: Patience,
 }
 
 impl Device {
@@ -207,6 +214,7 @@ impl Device {
             open: None,
             answered: None,
             repeat_at: None,
+            patience: Patience::default(),
         };
         for record in records {
             device.state.apply(&record)?;
@@ -268,7 +276,8 @@ impl Device {
             Some(_) => None,
             None => self.state.base.founding().map(|f| f.deadline),
         };
-        [open, lock, founding, self.repeat_at]
+        let patience = self.patience.ends_at(GRACE_S);
+        [open, lock, founding, self.repeat_at, patience]
             .into_iter()
             .flatten()
             .min()
@@ -281,6 +290,7 @@ impl Device {
             out: Vec::new(),
             entropy,
         };
+        self.heed_clock(&mut turn);
         match input {
             Input::Message { from, agree } => {
                 if let Err(refusal) = self.message(from, agree, &mut turn) {

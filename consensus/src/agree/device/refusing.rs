@@ -17,6 +17,14 @@ impl Device {
     }
 
     pub(super) fn freeze<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
+        if self.state.base.status() == Some(Status::Revoked) {
+            // No `freeze` could answer it: it would be told for ever.
+            turn.tell(Event::Rejected {
+                from: Role::Device,
+                refusal: Refusal::nothing_to_freeze(),
+            });
+            return;
+        }
         if let Some(head) = self.state.base.head() {
             if let Some(open) = self.open.take() {
                 let (hash, reason) = (open.block.hash(), Some(Reason::FreezeWanted));

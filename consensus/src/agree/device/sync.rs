@@ -48,6 +48,23 @@ impl Device {
         Ok(())
     }
 
+    /// A clock that stood ahead when this copy noticed what it is would have it wait for a `restored`
+    /// block of that time. When the contradiction lasted as long as two clocks may differ, it is taken to
+    /// have noticed now: later than it did, so that no older block counts.
+    pub(super) fn heed_clock<E: Entropy>(&mut self, turn: &mut Turn<'_, E>) {
+        let now = turn.now;
+        let latest = Time(now.0.saturating_add(REPEAT_MS));
+        self.repeat_at = self.repeat_at.map(|at| at.min(latest));
+        let noticed = self.state.restored_at;
+        let is_ahead = noticed.is_some_and(|at| is_beyond(at, MAX_AHEAD_S, now));
+        self.patience.heed(is_ahead, now);
+        if self.patience.is_over(GRACE_S, now) {
+            self.patience.heed(false, now);
+            self.store(Record::DeviceRestored { at: now }, turn);
+            self.say_head(Role::Broker, turn);
+        }
+    }
+
     /// Its own assent, as it sent it.
     fn seen(&self) -> Seen {
         match self.answered.as_ref().map(|a| (a.hash, &a.assent)) {

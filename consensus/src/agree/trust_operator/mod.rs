@@ -21,7 +21,7 @@ use crate::{
         self, AggregateError, Commitment, CommitmentBytes, CompleteError, KeyShare, Nonces, Package,
     },
     signature::{IdentityKey, SignatureBytes, verify_strict},
-    time::{Time, check_times},
+    time::{MAX_AHEAD_S, Time, check_times},
     vote::{Verb, Vote, Word},
     wire::{Agree, Reason, SignedCommitment, SignedShare},
 };
@@ -30,9 +30,10 @@ use super::{
     base::Base,
     checkpoint::{Checkpoint, NOT_OWN, Own, behind_sealed},
     conflict::{self, Conflict},
-    limits::{PREPARE_LIMIT, PREPARE_WINDOW_S, WORD_REPEAT_MS},
+    limits::{PREPARE_LIMIT, PREPARE_WINDOW_S, RESTRICT_LIMIT, RESTRICT_WINDOW_S, WORD_REPEAT_MS},
     pace::Pace,
     package::{Signing, package_hash, verify_share, verify_vote},
+    patience::is_beyond,
     turn::Turn,
     types::{Event, Fault, HeldWord, Input, Output, Record, Refusal},
     words::Words,
@@ -81,22 +82,23 @@ impl Ledgered {
     }
 
     fn of_checkpoint(checkpoint: Checkpoint) -> Result<Self, String> {
+        let (base, words, own) = checkpoint.open()?;
         let Own::TrustOperator {
             acked,
             frozen_at,
             last,
             conflict,
-        } = checkpoint.own
+        } = own
         else {
             return Err(NOT_OWN.into());
         };
         Ok(Self {
-            words: checkpoint.words,
+            words,
             acked,
             frozen_at,
             last: Some(*last),
             conflict,
-            ..Self::new(Base::Standing(Box::new(checkpoint.account)))
+            ..Self::new(base)
         })
     }
 
@@ -129,7 +131,7 @@ impl Ledgered {
             Record::Conflict(_) | Record::HeadConflict { .. } => {
                 self.conflict = Conflict::with(&self.base, record);
             }
-            Record::Checkpoint(_) | Record::Settled => {}
+            Record::Checkpoint(_) | Record::OldCheckpoint(_) | Record::Settled => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());
@@ -150,7 +152,10 @@ pub struct TrustOperator {
     open: Option<Open>,
     broker_up: bool,
     compared: bool,
+    /// Nonces that the broker had made.
     pace: Pace,
+    /// Restrict blocks that it had completed.
+    restricts: Pace,
     repeat_at: Option<Time>,
 }
 
@@ -218,6 +223,7 @@ impl TrustOperator {
             broker_up: false,
             compared: false,
             pace: Pace::new(PREPARE_LIMIT, PREPARE_WINDOW_S),
+            restricts: Pace::new(RESTRICT_LIMIT, RESTRICT_WINDOW_S),
             repeat_at: None,
         }
     }
@@ -243,7 +249,10 @@ impl TrustOperator {
     /// Nothing is open or owed, and no pace is counted: the machine may be dropped from RAM.
     #[must_use]
     pub fn is_idle(&self, now: Time) -> bool {
-        self.open.is_none() && self.pace.is_quiet(now) && self.has_no_duty()
+        self.open.is_none()
+            && self.pace.is_quiet(now)
+            && self.restricts.is_quiet(now)
+            && self.has_no_duty()
     }
 
     /// No durable duty: no word stands, no genesis is awaited.
@@ -267,6 +276,7 @@ impl TrustOperator {
             out: Vec::new(),
             entropy,
         };
+        self.heed_clock(now);
         match input {
             Input::Message { from, agree } => {
                 if let Err(refusal) = self.message(from, agree, &mut turn) {
@@ -288,6 +298,14 @@ impl TrustOperator {
             _ => {}
         }
         turn.out
+    }
+
+    /// What a clock that stood ahead for a moment left in RAM is lowered to what it can honestly be.
+    fn heed_clock(&mut self, now: Time) {
+        let latest = Time(now.0.saturating_add(WORD_REPEAT_MS));
+        self.repeat_at = self.repeat_at.map(|at| at.min(latest));
+        self.pace.heed(now);
+        self.restricts.heed(now);
     }
 
     fn store<E: Entropy>(&mut self, record: Record, turn: &mut Turn<'_, E>) {

@@ -1,7 +1,7 @@
 //! Completing restrict blocks: what may supersede a lock, and when (rule 4).
 
 use super::*;
-use crate::time::MAX_AHEAD_S;
+use crate::chain::Status;
 
 impl TrustOperator {
     pub(super) fn restrict<E: Entropy>(
@@ -36,6 +36,10 @@ impl TrustOperator {
             return Ok(());
         }
         self.restrict_word_fits(r)?;
+        if let Some(wait_s) = self.too_many(c.kind, turn.now) {
+            turn.send(Role::Broker, Agree::NotYet { hash, wait_s });
+            return Ok(());
+        }
         let signature = self.key.sign(r.block.input().as_bytes());
         let proof = Proof::Operators {
             broker: r.signature.0,
@@ -47,8 +51,20 @@ impl TrustOperator {
             votes: Votes::Restrict { word },
         };
         self.state.base.verify(&sealed)?;
+        self.restricts.mark(turn.now);
         self.commit_sealed(sealed, turn);
         Ok(())
+    }
+
+    /// What one account's restrict blocks may fill of this party's disk. `Some` = seconds to wait. A
+    /// freeze that takes something away never waits.
+    fn too_many(&mut self, kind: Kind, now: Time) -> Option<u64> {
+        let takes_away = kind == Kind::Freeze && self.state.base.status() == Some(Status::Active);
+        if takes_away || !self.restricts.is_full(now) {
+            return None;
+        }
+        let free = self.restricts.free_at()?;
+        Some(free.0.saturating_sub(now.0).div_ceil(1000))
     }
 
     /// Rule 4: what lets a restrict block supersede the broker's lock, and rule 2's clock where it

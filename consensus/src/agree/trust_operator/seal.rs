@@ -56,21 +56,36 @@ impl TrustOperator {
             turn.send(Role::Broker, Agree::Committed { hash, commitment });
             return;
         }
+        self.heed_freeze_time(block, turn);
         if let Err(reason) = self.own_eyes(block, turn.now) {
             self.refuse(hash, reason, turn);
             return;
         }
+        self.commit(block, turn);
+    }
+
+    /// The freeze is dated ahead of the clock: that one stood ahead when the freeze was sealed, and the
+    /// delay would last as much longer. It begins now, at an unfreeze whose times fit this clock as it
+    /// stands, so that one that stands behind cuts no delay short.
+    fn heed_freeze_time<E: Entropy>(&mut self, block: &Block, turn: &mut Turn<'_, E>) {
+        let is_ahead = self
+            .state
+            .frozen_at
+            .is_some_and(|at| is_beyond(Time::from_seconds(at), MAX_AHEAD_S, turn.now));
+        if is_ahead && let Err(Reason::UnfreezeDelay { .. }) = self.own_eyes(block, turn.now) {
+            self.store(Record::FrozenAt { at: turn.now }, turn);
+        }
+    }
+
+    /// A nonce for a block that passed the own checks, as often as its pace allows.
+    pub(super) fn commit<E: Entropy>(&mut self, block: &Block, turn: &mut Turn<'_, E>) {
+        let hash = block.hash();
         if self.pace.is_full(turn.now) {
             let (limit, window_s) = (self.pace.limit(), self.pace.window_s());
             self.refuse(hash, Reason::Pace { limit, window_s }, turn);
             return;
         }
         self.pace.mark(turn.now);
-        self.commit(block, turn);
-    }
-
-    pub(super) fn commit<E: Entropy>(&mut self, block: &Block, turn: &mut Turn<'_, E>) {
-        let hash = block.hash();
         let Some(share) = &self.share else {
             let reason = Reason::Rule("this trust operator holds no share of the account".into());
             self.refuse(hash, reason, turn);

@@ -459,6 +459,12 @@ impl Desk for Broker {
                 warifu_consensus::agree::Refusal::NoGenesis,
             ));
         }
+        if base.status() == Some(Status::Revoked) {
+            // Nothing is left to freeze: no block would ever answer.
+            let (found, kind) = (Status::Revoked, Kind::Freeze.name().to_owned());
+            let refusal = warifu_consensus::agree::Refusal::StatusForbids { found, kind };
+            return Err(DeskError::Refused(refusal));
+        }
         if let Some(earlier) = self.frozen_already(account).await? {
             return Ok(Frozen::Sealed(earlier));
         }

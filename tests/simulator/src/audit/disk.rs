@@ -5,6 +5,9 @@ use super::{
     TRANSCRIPT, text,
 };
 
+/// How far ahead of a clock a time may lie, in milliseconds.
+const AHEAD_MS: u64 = 30_000;
+
 /// What a durable record says, as far as an outsider cares.
 #[derive(Debug, Clone)]
 pub enum Kept {
@@ -27,6 +30,8 @@ pub enum Kept {
     Word(u8, Hash, Option<String>),
     /// The broker wants a freeze.
     FreezeWanted,
+    /// When the trust operator sealed the freeze that follows, or says that it did, by its own clock.
+    FrozenAt(u64),
     /// Two sealed blocks at one height.
     Conflict,
     /// Something else.
@@ -70,12 +75,17 @@ impl Auditor {
                 ),
             },
             Kept::Lock(input) => match Block::read(input) {
-                Ok(block) if party == Party::Device => self.device_locked(account, &block),
-                Ok(block) => self.broker_locked(account, &block),
+                Ok(block) => {
+                    self.signs_in_time(account, party, &block, now);
+                    match party {
+                        Party::Device => self.device_locked(account, &block),
+                        _ => self.broker_locked(account, &block),
+                    }
+                }
                 Err(why) => self.failed(account, format!("the {party} locked no block: {why}")),
             },
             Kept::Restrict(input) => match Block::read(input) {
-                Ok(block) => self.restrict_signed(account, block),
+                Ok(block) => self.restrict_signed(account, block, now),
                 Err(why) => self.failed(account, format!("the {party} signed no block: {why}")),
             },
             Kept::Word(verb, hash, proposal) if party == Party::Device => {
@@ -86,6 +96,7 @@ impl Auditor {
                 let head = seen.chains[1].len() as u64;
                 seen.freeze[1] = Some(head.saturating_sub(1));
             }
+            Kept::FrozenAt(at) => self.frozen_at(account, *at, now),
             Kept::Conflict => {
                 // Only a cheating trust operator makes two sealed blocks at one height.
                 let possible = self.cheats[2] || self.restored.contains(&true);
@@ -108,11 +119,78 @@ impl Auditor {
         let same = known.iter().zip(found).take_while(|(k, f)| *k == f).count();
         let expected = known.len();
         self.count("disk read again");
+        // What lived in RAM is gone: how often a block was tried, too.
+        self.accounts[account]
+            .tries
+            .retain(|(of, _), _| *of != party);
         if same < expected {
             let what = format!("the {party}'s disk lost record {same} of {expected} durable ones");
             self.failed(account, what);
         }
         expected
+    }
+
+    /// A signature by this party's own clock, in milliseconds: of no block dated further ahead than clocks
+    /// may differ, and of no admit that is over. What a start finds was signed earlier.
+    fn signs_in_time(&mut self, account: usize, party: Party, block: &Block, now: u64) {
+        if !self.honest(party) || self.reads_back {
+            return;
+        }
+        self.count("time of a signature");
+        let ahead = block.iat * 1000 > now + AHEAD_MS;
+        let late = block.is_admit() && now >= block.exp * 1000;
+        for (_, how) in [(ahead, "ahead of"), (late, "too late by")]
+            .into_iter()
+            .filter(|(is, _)| *is)
+        {
+            let kind = &block.kind;
+            self.failed(
+                account,
+                format!("the {party} signed a `{kind}` {how} its clock"),
+            );
+        }
+    }
+
+    /// The trust operator's clock at a freeze: as it stands, and written anew only where it had stood ahead.
+    fn frozen_at(&mut self, account: usize, at: u64, now: u64) {
+        let old = self.accounts[account].frozen_at.replace(at);
+        if !self.sound(Party::TrustOperator) || self.reads_back {
+            return;
+        }
+        let (frozen, _) = self.accounts[account].status(Party::TrustOperator);
+        let stood_ahead = old.is_some_and(|old| old > now + AHEAD_MS);
+        // A second freeze of a frozen account begins the delay anew; only that one follows it.
+        self.accounts[account].refrozen = frozen && !stood_ahead;
+        if at / 1000 != now / 1000 {
+            let what = "the trust operator dates a freeze by another clock than its own";
+            self.failed(account, what.into());
+        }
+    }
+
+    /// An unfreeze that the trust operator seals: after its delay, by its own clock.
+    fn check_delay(&mut self, account: usize, block: &Block, now: u64) {
+        let seen = &mut self.accounts[account];
+        let refrozen = std::mem::take(&mut seen.refrozen) && block.kind != "freeze";
+        let frozen_at = seen.frozen_at;
+        if refrozen {
+            let what = "the trust operator put a freeze's date off without a reason";
+            self.failed(account, what.into());
+        }
+        if self.reads_back {
+            return;
+        }
+        if block.kind == "freeze" && frozen_at.is_none_or(|at| at / 1000 != now / 1000) {
+            let what = "the trust operator sealed a freeze that it did not date";
+            self.failed(account, what.into());
+        }
+        if block.kind == "unfreeze" {
+            self.count("unfreeze delay");
+            let wait = self.unfreeze_delay_s * 1000;
+            if frozen_at.is_some_and(|at| now / 1000 < (at + wait) / 1000) {
+                let what = "the trust operator sealed an unfreeze before its delay";
+                self.failed(account, what.into());
+            }
+        }
     }
 
     fn device_locked(&mut self, account: usize, block: &Block) {
@@ -154,13 +232,19 @@ impl Auditor {
         }
     }
 
-    fn restrict_signed(&mut self, account: usize, block: Block) {
+    fn restrict_signed(&mut self, account: usize, block: Block, now: u64) {
         self.count("restrict lock");
-        let (height, hash) = (block.height, block.hash);
-        let old = self.accounts[account]
-            .restricts
-            .insert(height, Arc::new(block));
-        if self.sound(Party::Broker) && old.is_some_and(|b| b.hash != hash) {
+        self.signs_in_time(account, Party::Broker, &block, now);
+        let (height, hash, kind) = (block.height, block.hash, block.kind.clone());
+        let seen = &mut self.accounts[account];
+        seen.ever_locked[1].insert(hash);
+        let old = seen.restricts.insert(height, Arc::new(block));
+        // What its clock dated too far ahead it signs anew; nothing else stands beside a `restored` block.
+        let anew = |old: &Block| {
+            [old.kind.as_str(), kind.as_str()] == ["restored"; 2] && old.iat * 1000 > now + AHEAD_MS
+        };
+        let other = old.is_some_and(|old| old.hash != hash && !anew(&old));
+        if self.sound(Party::Broker) && other {
             self.failed(
                 account,
                 format!("broker signed two restrict blocks at height {height}"),
@@ -211,6 +295,10 @@ impl Auditor {
         }
         let pending = self.accounts[account].freeze[party.at()];
         if party == Party::TrustOperator && self.sound(party) {
+            if block.is_admit() || block.kind == "restored" {
+                self.signs_in_time(account, party, &block, now);
+            }
+            self.check_delay(account, &block, now);
             self.check_seal(account, sealed, pending, now);
         }
         let answers = block.kind == "freeze" && pending.is_some_and(|above| block.height > above);
@@ -405,8 +493,8 @@ impl Auditor {
                 if (word.is_some() || block.kind == "deny") && !said {
                     lacks.push("the device's word".into());
                 }
-                let signed = self.accounts[account].restricts.get(&block.height);
-                if self.sound(Party::Broker) && signed.is_none_or(|b| b.hash != block.hash) {
+                let signed = self.accounts[account].ever_locked[1].contains(&block.hash);
+                if self.sound(Party::Broker) && !signed {
                     lacks.push("the broker's durable signature".into());
                 }
                 let word = word.filter(|w| w.verb != FREEZE || block.kind == "freeze");

@@ -80,6 +80,12 @@ pub struct Account {
     denied: [BTreeSet<Hash>; 3],
     /// Which block each commitment of a party was signed for, and the share given with it.
     commitments: BTreeMap<(Party, Vec<u8>), (Hash, Option<Hash>)>,
+    /// The commitments that device and broker made for a block since they started.
+    tries: BTreeMap<(Party, Hash), BTreeSet<[u8; 64]>>,
+    /// When the trust operator sealed the last freeze, as it wrote down, in milliseconds.
+    frozen_at: Option<u64>,
+    /// It wrote that down anew, which only another freeze explains.
+    refrozen: bool,
     /// Blocks told as admitted, in order.
     pub admitted: Vec<Hash>,
     asked: BTreeMap<[u8; 16], Asked>,
@@ -122,6 +128,10 @@ pub struct Auditor {
     pub restored: [bool; 3],
     /// The broker crashed, so that it may tell an end again.
     pub broker_crashed: bool,
+    /// What is kept now was kept earlier, and is only read again.
+    pub reads_back: bool,
+    /// The trust operator's policy: seconds from a freeze to the earliest unfreeze.
+    pub unfreeze_delay_s: u64,
     /// The accounts.
     pub accounts: Vec<Account>,
     /// What did not hold.
@@ -199,6 +209,8 @@ impl Auditor {
             cheats,
             restored: [false; 3],
             broker_crashed: false,
+            reads_back: false,
+            unfreeze_delay_s: 0,
             accounts: (0..accounts).map(|_| Account::default()).collect(),
             violations: vec![],
             judged: BTreeMap::new(),

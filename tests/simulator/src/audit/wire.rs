@@ -6,6 +6,9 @@ use super::{
     text::{commitment_hash, share_hash},
 };
 
+/// Packages of one block that device and broker take part in.
+const MAX_TRIES: usize = 3;
+
 /// A FROST commitment, 64 bytes, and its owner's vote: the trust operator's.
 #[derive(Debug, Clone)]
 pub struct SignedCommitment(pub [u8; 64], pub [u8; 64]);
@@ -155,6 +158,14 @@ impl Auditor {
         commitment: &[u8; 64],
         share: Option<Hash>,
     ) {
+        if party != Party::TrustOperator {
+            let tries = &mut self.accounts[account].tries;
+            let tries = tries.entry((party, block)).or_default();
+            tries.insert(*commitment);
+            if tries.len() > MAX_TRIES {
+                self.failed(account, format!("the {party} tried a block too often"));
+            }
+        }
         let uses = &mut self.accounts[account].commitments;
         let used = uses
             .entry((party, commitment.to_vec()))

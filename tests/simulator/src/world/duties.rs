@@ -33,7 +33,8 @@ fn owes(role: Role, records: &[Record], clock: Time) -> Option<bool> {
             | Record::Body { .. }
             | Record::Acked(_)
             | Record::FrozenAt { .. }
-            | Record::DeviceRestored { .. } => {}
+            | Record::DeviceRestored { .. }
+            | Record::OldCheckpoint(_) => {}
             Record::BrokerLock(_)
             | Record::RestrictLock(_)
             | Record::Word(_)

@@ -101,6 +101,7 @@ impl World {
         let bytes: Vec<&[u8]> = lasting.iter().map(|(bytes, _)| *bytes).collect();
         let known = self.audit.found(account, eyes::party(role), &bytes);
         let clock = self.clock(account, role).0;
+        self.audit.reads_back = true;
         for (bytes, record) in lasting.into_iter().skip(known) {
             self.tell_story(&format!(
                 "a{account} {role} finds {} written before the stop",
@@ -110,6 +111,7 @@ impl World {
             self.audit
                 .kept(account, eyes::party(role), bytes, false, &kept, clock);
         }
+        self.audit.reads_back = false;
         self.seat_mut(account, role).records = records;
         Ok(())
     }
@@ -185,13 +187,18 @@ impl World {
         }
     }
 
-    pub(super) fn set_clock(&mut self, node: NodeId, skew_ms: i64) {
+    /// Sets a node's clock. A node looks at what it waits for every half a minute; here, at once when
+    /// its clock goes back.
+    pub fn set_clock(&mut self, node: NodeId, skew_ms: i64) {
         let jump = skew_ms - self.nodes[node].skew_ms;
         self.tell_story(&format!("node {node}'s clock jumps by {jump} ms"));
         self.nodes[node].skew_ms = skew_ms;
         let role = Self::role_of(node);
         for account in self.accounts_of(node) {
             self.schedule_tick(account, role);
+            if jump < 0 && self.seat(account, role).tick_at.is_some() {
+                self.feed(account, role, Input::Tick);
+            }
         }
     }
 

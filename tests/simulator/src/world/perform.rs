@@ -297,6 +297,7 @@ impl World {
     /// What a sync made durable, or what may be late, is the seat's from now on.
     fn keep(&mut self, account: usize, role: Role, records: &[Record]) {
         let clock = self.clock(account, role);
+        self.audit.unfreeze_delay_s = self.options.unfreeze_delay_s;
         let nearly = self.nodes[Self::node_of(account, role)].disk.room == Room::NearlyFull;
         for record in records {
             self.tell_story(&format!("a{account} {role} stores {}", brief(record)));
@@ -317,7 +318,9 @@ impl World {
         self.append(account, node, records)
             .expect("an empty disk takes what a calm run wrote");
         self.nodes[node].disk.sync();
+        self.audit.reads_back = true;
         self.keep(account, role, records);
+        self.audit.reads_back = false;
     }
 
     fn perform_visible(&mut self, account: usize, role: Role, output: Output) {

@@ -2,6 +2,7 @@
 //! trust operator and the device, with their keys and shares.
 
 mod begins;
+mod clocks;
 mod heads;
 mod restricts;
 mod signs;
