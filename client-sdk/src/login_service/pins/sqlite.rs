@@ -37,6 +37,12 @@ const MARGIN_S: u64 = 24 * 3600;
 /// How long a connection waits for another one's write.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// How often a file is tried that others open at the same time, how long each try waits for their locks,
+/// and the pause before the next: together about as long as [`BUSY`].
+const OPENINGS: u32 = 50;
+const OPENING_BUSY: Duration = Duration::from_millis(100);
+const OPENING_PAUSE: Duration = Duration::from_millis(10);
+
 const SCHEMA: &str = "
 CREATE TABLE pins (
     customer       TEXT NOT NULL PRIMARY KEY,
@@ -165,6 +171,10 @@ impl From<PinError> for Fault {
 }
 
 impl Fault {
+    fn is_busy(&self) -> bool {
+        matches!(self, Fault::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
+    }
+
     fn at(self, place: &str) -> PinError {
         let error = match self {
             Fault::Pin(error) => return error,
@@ -215,16 +225,28 @@ fn open(path: &Path, place: &str) -> Result<Connection, PinError> {
         source: Box::new(source),
     };
     make(path).map_err(io)?;
-    connect(path)
-        .and_then(|mut connection| {
-            let behavior = TransactionBehavior::Immediate;
-            transact(&mut connection, behavior, |transaction| {
-                migrate(transaction, place)
-            })?;
-            write_ahead(&connection, place)?;
-            Ok(connection)
-        })
-        .map_err(|fault| fault.at(place))
+    let mut prepared = prepare(path, place);
+    for _ in 1..OPENINGS {
+        match &prepared {
+            // Whoever turns to write-ahead logging while others open the file may be told "busy" at once:
+            // SQLite does not wait where two could wait for each other.
+            Err(fault) if fault.is_busy() => std::thread::sleep(OPENING_PAUSE),
+            _ => break,
+        }
+        prepared = prepare(path, place);
+    }
+    prepared.map_err(|fault| fault.at(place))
+}
+
+fn prepare(path: &Path, place: &str) -> Result<Connection, Fault> {
+    let mut connection = connect(path)?;
+    let behavior = TransactionBehavior::Immediate;
+    transact(&mut connection, behavior, |transaction| {
+        migrate(transaction, place)
+    })?;
+    write_ahead(&connection, place)?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
 }
 
 /// Makes the file if there is none, for its owner only; SQLite gives its log the same mode.
@@ -249,7 +271,7 @@ fn make(path: &Path) -> std::io::Result<()> {
 fn connect(path: &Path) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(OPENING_BUSY)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // On macOS fsync alone does not reach the disk; elsewhere this says nothing.
