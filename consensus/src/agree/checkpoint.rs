@@ -14,21 +14,21 @@ use serde::{Deserialize, Serialize};
 use crate::{
     block::{Kind, Sealed},
     chain::{Account, Head},
-    encoding::{Context, Fields, Hash},
+    encoding::{Context, Fields},
     time::Time,
 };
 
 use super::{
-    base::Base, conflict::Conflict, limits::CHECKPOINT_EVERY, types::Record, words::Words,
+    base::Base, conflict::Conflict, limits::CHECKPOINT_EVERY, recent::Recent, types::Record,
+    words::Words,
 };
 
 /// The fold of a party's records up to a sealed block; no lock stands then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     account: Account,
-    /// The hashes of the last blocks, 32 bytes each, head last: at most 128, so that a rival of any of them
-    /// is known after a start as before it (rule 9).
-    recent: VecDeque<Hash>,
+    /// The last blocks, at most 128: a rival of any of them is known after a start as before it (rule 9).
+    recent: Recent,
     words: Words,
     own: Own,
 }
@@ -46,7 +46,7 @@ impl Checkpoint {
     fn new(account: &Account, words: &Words, own: Own) -> Self {
         let mut account = account.clone();
         Self {
-            recent: account.take_recent(),
+            recent: Recent::new(&account.take_recent()),
             account,
             words: words.clone(),
             own,
@@ -56,7 +56,7 @@ impl Checkpoint {
     /// The account as it stood, recent hashes and all, and what else was folded.
     pub(super) fn open(self) -> Result<(Base, Words, Own), String> {
         let mut account = self.account;
-        account.put_recent(self.recent)?;
+        account.put_recent(self.recent.hashes())?;
         Ok((Base::Standing(Box::new(account)), self.words, self.own))
     }
 

@@ -19,6 +19,7 @@ mod limits;
 mod pace;
 mod package;
 mod patience;
+mod recent;
 mod trust_operator;
 mod turn;
 mod types;
