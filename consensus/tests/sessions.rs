@@ -404,3 +404,25 @@ fn a_session_says_whose_it_is() {
     assert_eq!(subs.map(Some), [founded; 3]);
     assert!(session.machine(Role::Broker).is_over());
 }
+
+#[test]
+fn a_trust_operator_answers_a_device_when_that_speaks_and_not_before() {
+    // It can't dial a device: what it said earlier would be said to nobody, and the session would wait for ever.
+    let mut session = Session::begin(47);
+    let mut heard = Vec::new();
+    while let Some((from, to, message)) = session.on_the_way.pop_front() {
+        let is_first_round = matches!(message, EnrolMessage::Round1 { .. });
+        let before = session.on_the_way.len();
+        session.deliver(from, to, message);
+        if to == Role::TrustOperator && is_first_round {
+            let answers = session.on_the_way.iter().skip(before);
+            let answered = answers.filter(|(from, to, message)| {
+                (*from, *to) == (Role::TrustOperator, Role::Device)
+                    && matches!(message, EnrolMessage::Round1 { .. })
+            });
+            heard.push((from, answered.count()));
+        }
+    }
+    heard.sort_by_key(|(from, _)| from.number());
+    assert_eq!(heard, [(Role::Device, 1), (Role::Broker, 0)]);
+}

@@ -470,3 +470,25 @@ pub enum Input {
     /// Device: the customer freezes the account.
     FreezeByCustomer,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_acknowledgement_may_be_late_and_only_a_fold_stands_behind_its_block() {
+        let head = Head {
+            height: 1,
+            hash: Hash::ZERO,
+        };
+        for (record, late, behind) in [
+            (Record::Acked(head), true, false),
+            (Record::Settled, false, true),
+            (Record::FreezeWanted { above: 1 }, false, false),
+            (Record::Dead, false, false),
+        ] {
+            assert_eq!(record.may_be_late(), late, "{record:?}");
+            assert_eq!(record.is_behind_sealed(), behind, "{record:?}");
+        }
+    }
+}
