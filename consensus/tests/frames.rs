@@ -177,3 +177,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_nothing_but_small_numbers_is_read_too() {
+    // The decoder's own bound counts each of them at its full width.
+    let numbers = vec![0_u64; 60_000];
+    let bytes = encode::<Vec<u64>, { 64 * 1024 }>(&numbers).unwrap();
+    assert_eq!(decode::<Vec<u64>, { 64 * 1024 }>(&bytes), Ok(numbers));
+}
