@@ -45,10 +45,6 @@ impl<'de> Deserialize<'de> for Recent {
                 f.write_str("the hashes of the last blocks, 32 bytes each")
             }
 
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-
             fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
                 Ok(bytes)
             }
