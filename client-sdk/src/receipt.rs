@@ -16,6 +16,7 @@ use warifu_consensus::block::{
     Block, BlockError, Class, Kind, Sealed, SealedError, Votes, thumbprint,
 };
 use warifu_consensus::encoding::{EncodingError, Hash, parse_b64};
+use warifu_consensus::log::{Checkpoint, LogKeys, LogProof, ProofError};
 use warifu_consensus::party::{Ledger, Parties, Role, Sub};
 use warifu_consensus::signature::verify_strict;
 use warifu_consensus::time::{Time, TimeError, check_lifetime, check_times};
@@ -144,6 +145,50 @@ impl fmt::Display for Checked {
     }
 }
 
+/// That a block was in the ledger's log when both operators signed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Logged {
+    /// The leaf's index, from 0.
+    pub index: u64,
+    /// The checkpoint that both signed.
+    pub checkpoint: Checkpoint,
+    /// When the trust operator cosigned it, by its own clock: seconds since the Unix epoch.
+    pub cosigned: u64,
+}
+
+/// Verifies a proof (C2SP tlog-proof) that a block is in the ledger's log: the leaf is this block's, it is in the
+/// tree, and both operators signed the tree's root, under the pinned keys. Offline.
+///
+/// # Errors
+/// [`ProofError`]: what does not hold.
+pub fn verify_logged(block: &Block, proof: &str, keys: &LogKeys) -> Result<Logged, ProofError> {
+    let proof: LogProof = proof.parse()?;
+    let (checkpoint, cosignature) = proof.verify(&block.hash(), &keys.log, &keys.witness)?;
+    Ok(Logged {
+        index: proof.index,
+        checkpoint,
+        cosigned: cosignature.time,
+    })
+}
+
+/// Verifies everything that a login service keeps of a login in one call, offline: block, account key's signature and
+/// votes as [`verify_receipt`] does, and that the block is in the ledger's log as [`verify_logged`] does.
+///
+/// # Errors
+/// [`ReceiptError`]; [`ReceiptError::Log`] where the block holds and the proof does not.
+pub fn verify_logged_receipt(
+    receipt: &str,
+    proof: &str,
+    expected: &Expected,
+    voters: &Voters,
+    moment: Moment,
+    keys: &LogKeys,
+) -> Result<(VerifiedReceipt, Logged), ReceiptError> {
+    let verified = verify_receipt(receipt, expected, voters, moment)?;
+    let logged = verify_logged(&verified.login.block, proof, keys)?;
+    Ok((verified, logged))
+}
+
 /// A receipt that verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedReceipt {
@@ -158,6 +203,9 @@ pub struct VerifiedReceipt {
 /// Why a text is not the expected login.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ReceiptError {
+    /// The proof that the block is in the ledger's log.
+    #[error("the ledger's log: {0}")]
+    Log(#[from] ProofError),
     /// Longer than any block.
     #[error("block has {found} bytes, at most {MAX_COMPACT} allowed")]
     TooLong {
@@ -303,8 +351,12 @@ pub fn verify_receipt(
     })
 }
 
-/// Whose votes beside an admit block verify: assent, endorse and seal on its hash.
-pub(crate) fn verify_votes(sealed: &Sealed, voters: &Voters) -> Result<Vec<Role>, ReceiptError> {
+/// Whose votes beside an admit block other than a genesis verify: assent, endorse and seal on its hash, in role order;
+/// without the device's where its key is not known. Says nothing about the account key's signature.
+///
+/// # Errors
+/// [`ReceiptError::Form`] for another class of block, [`ReceiptError::Vote`] with the party whose vote does not verify.
+pub fn verify_votes(sealed: &Sealed, voters: &Voters) -> Result<Vec<Role>, ReceiptError> {
     let claims = sealed.block.claims();
     let Votes::Admit {
         assent,

@@ -17,6 +17,9 @@ pub const VOTE_DOMAIN: &[u8; 13] = b"warifu-vote/1";
 /// HPKE `info` (22 bytes) of key generation's second round: what one party seals to another's session key.
 pub(crate) const ROUND2_INFO: &[u8; 22] = b"warifu-enrol/1 round 2";
 
+/// `format` of a file of evidence that a log was forked.
+pub(crate) const LOG_EVIDENCE_FORMAT: &str = "warifu-log-evidence/1";
+
 /// JOSE `typ` of an admit block.
 pub const ADMIT_TYP: &str = "warifu-block+jwt";
 
@@ -56,11 +59,15 @@ pub enum Context {
     Challenge,
     /// What a proposal is called by those who watch the nodes, from its block's hash.
     Trace,
+    /// An account's opener: content key ‖ account name.
+    LogOpener,
+    /// A block's opening in the log: opener ‖ block hash.
+    LogOpening,
 }
 
 impl Context {
     /// All contexts, for checking that their strings differ.
-    pub const ALL: [Context; 15] = [
+    pub const ALL: [Context; 17] = [
         Context::Block,
         Context::Commitment,
         Context::Share,
@@ -76,6 +83,8 @@ impl Context {
         Context::Digits,
         Context::Challenge,
         Context::Trace,
+        Context::LogOpener,
+        Context::LogOpening,
     ];
 
     /// The BLAKE3 `derive_key` context string.
@@ -97,6 +106,8 @@ impl Context {
             Context::Digits => "warifu/1 enrolment digits",
             Context::Challenge => "warifu/1 used challenge",
             Context::Trace => "warifu/1 trace",
+            Context::LogOpener => "warifu/1 log opener",
+            Context::LogOpening => "warifu/1 log opening",
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod body;
 pub mod chain;
 pub mod encoding;
 pub mod enrol;
+pub mod log;
 pub mod party;
 pub mod random;
 pub mod session;

@@ -143,9 +143,9 @@ impl Parties {
     }
 }
 
-/// What a verifier pins: the ledger's origin and its two operators' identity keys.
+/// What a verifier pins: the ledger's origin and its two operators' identity keys. The keys of its log stand beside them
+/// in `ledger.toml` and are read as [`LogKeys`](crate::log::LogKeys).
 #[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Ledger {
     /// The ledger's origin, as in every block's `iss`: 1 to 128 printable ASCII characters.
     pub iss: String,

@@ -12,6 +12,10 @@ use zeroize::Zeroize;
 #[error("signature does not verify")]
 pub struct BadSignature;
 
+/// How signatures are looked at where more than one way is possible: public key, message, signature. An auditor
+/// may gather them and verify many at once; a party verifies each with [`verify_strict`].
+pub type Verify<'a> = dyn FnMut(&[u8; 32], &[u8], &[u8; 64]) -> Result<(), BadSignature> + 'a;
+
 /// The canonical encodings of the eight points of small order.
 const SMALL_ORDER: [[u8; 32]; 8] = {
     const LOW: [u8; 32] = [

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding::{self, EncodingError, Hash, VOTE_DOMAIN};
 use crate::party::{Role, Sub};
-use crate::signature::{IdentityKey, verify_strict};
+use crate::signature::{IdentityKey, Verify, verify_strict};
 
 /// What a party says it did; the byte after the domain in a vote.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -41,11 +41,13 @@ pub enum Verb {
     Ticket = 11,
     /// An enrolment session key; `sub` is zeros.
     SessionKey = 12,
+    /// The broker erases an account; the hash is its head.
+    Erase = 13,
 }
 
 impl Verb {
     /// All verbs by number.
-    pub const ALL: [Verb; 12] = [
+    pub const ALL: [Verb; 13] = [
         Verb::Assent,
         Verb::Endorse,
         Verb::Seal,
@@ -58,9 +60,10 @@ impl Verb {
         Verb::Head,
         Verb::Ticket,
         Verb::SessionKey,
+        Verb::Erase,
     ];
 
-    /// The verb's number, 1 to 12.
+    /// The verb's number, 1 to 13.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
@@ -82,6 +85,7 @@ impl Verb {
             Verb::Head => "head",
             Verb::Ticket => "ticket",
             Verb::SessionKey => "session-key",
+            Verb::Erase => "erase",
         }
     }
 }
@@ -157,8 +161,21 @@ impl Vote {
     /// # Errors
     /// [`BadVote`], naming the statement's role and verb.
     pub fn verify(&self, statement: &Statement, public: &[u8; 32]) -> Result<(), BadVote> {
+        self.verify_by(statement, public, &mut verify_strict)
+    }
+
+    /// [`Vote::verify`], its signature looked at by the caller.
+    ///
+    /// # Errors
+    /// As [`Vote::verify`].
+    pub fn verify_by(
+        &self,
+        statement: &Statement,
+        public: &[u8; 32],
+        verify: &mut Verify<'_>,
+    ) -> Result<(), BadVote> {
         let Vote::Ed25519(signature) = self;
-        verify_strict(public, &statement.bytes(), signature).map_err(|_| BadVote {
+        verify(public, &statement.bytes(), signature).map_err(|_| BadVote {
             role: statement.role,
             verb: statement.verb,
         })
@@ -217,6 +234,19 @@ impl Word {
     /// # Errors
     /// [`BadVote`] when the verb refuses nothing or the vote does not verify under `device`.
     pub fn verify(&self, sub: Sub, device: &[u8; 32]) -> Result<(), BadVote> {
+        self.verify_by(sub, device, &mut verify_strict)
+    }
+
+    /// [`Word::verify`], its signature looked at by the caller.
+    ///
+    /// # Errors
+    /// As [`Word::verify`].
+    pub fn verify_by(
+        &self,
+        sub: Sub,
+        device: &[u8; 32],
+        verify: &mut Verify<'_>,
+    ) -> Result<(), BadVote> {
         let refuses = matches!(self.verb, Verb::Deny | Verb::Disown | Verb::Freeze);
         if !refuses {
             return Err(BadVote {
@@ -230,6 +260,6 @@ impl Word {
             sub,
             hash: self.hash,
         };
-        self.vote.verify(&statement, device)
+        self.vote.verify_by(&statement, device, verify)
     }
 }

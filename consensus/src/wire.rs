@@ -14,6 +14,7 @@ use crate::{
     chain::Head,
     encoding::Hash,
     enrol::EnrolMessage,
+    log::LogMessage,
     party::Sub,
     share::{Commitment, CommitmentBytes, SignatureShare},
     vote::{Vote, Word},
@@ -144,6 +145,8 @@ pub enum Message {
     Enrol(Box<EnrolMessage>),
     /// Operator ↔ operator: about their clocks. Nothing is ever decided by it.
     Clock(Clock),
+    /// Operator ↔ operator, and a device with its broker: about the global log.
+    Log(Box<LogMessage>),
 }
 
 /// How two operators learn how far their clocks are apart: unsigned, for whoever watches them only.

@@ -8,8 +8,10 @@ mod device;
 mod error;
 pub(crate) mod file;
 mod limits;
+mod log;
 mod push;
 mod watching;
+mod witness;
 
 use std::{
     net::SocketAddr,
@@ -21,16 +23,19 @@ use warifu_client_sdk::transport::{self, Multiaddr};
 use warifu_consensus::{
     encoding::{parse_b64, text_b64},
     enrol::MAX_TICKET_S,
+    log::LogKeys,
     party::{Ledger, Role},
     time::MAX_LIFETIME_S,
 };
 
-pub use card::{Card, read_ledger, render_ledger};
+pub use card::{Card, read_ledger, read_log_keys, render_ledger};
 pub use device::DeviceConfig;
 pub use error::ConfigError;
 pub use file::{BrokerTable, DeviceTable, File, LedgerTable, NodeTable, TrustOperatorTable};
 pub use limits::LimitsTable;
+pub use log::checkpoint_key;
 pub use push::{PushConfig, PushTable, PushUrl};
+pub use witness::{PublicWitness, WitnessTable, WitnessUrl};
 
 use crate::{api::Limits, secrets::IdentitySeed};
 
@@ -44,6 +49,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// The pinned ledger.
     pub ledger: Ledger,
+    /// The pinned keys of its log.
+    pub log_keys: LogKeys,
     /// What every role has.
     pub node: NodeConfig,
     /// What one role has.
@@ -55,6 +62,8 @@ pub struct Config {
 pub struct NodeConfig {
     /// The identity seed's file; `None` for a device, whose keys are made per account.
     pub identity: Option<PathBuf>,
+    /// The file of the seed that the log's checkpoints are signed with; `None` for a device.
+    pub checkpoint_key: Option<PathBuf>,
     /// The vault's master key, outside of the node's directory and of `data`.
     pub master_key: PathBuf,
     /// Where journal, index and vault lie.
@@ -69,6 +78,8 @@ pub struct NodeConfig {
     pub sync_delay: Duration,
     /// Where an operator is watched (`/metrics`); `None` for nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where the log is served for everyone; `None` for nowhere.
+    pub log_http: Option<SocketAddr>,
     /// The collector that gets spans: `http://` and an authority; `None` for none.
     pub otlp: Option<String>,
     /// Free bytes below which admits are refused and restricts still taken.
@@ -126,6 +137,8 @@ pub struct BrokerConfig {
     pub ticket_lifetime_s: u64,
     /// The push service that wakes phones; `None` for nobody.
     pub push: Option<PushConfig>,
+    /// Others that are shown the log's checkpoints, and cosign them.
+    pub witnesses: Vec<PublicWitness>,
     /// How much callers may ask for.
     pub limits: Limits,
 }
@@ -263,12 +276,18 @@ impl Check<'_> {
         };
         // Each table is checked whatever the others hold: whoever mends a file sees all of it.
         match (self.node(node, kind), role, self.ledger(ledger)) {
-            (Ok(node), Ok(role), Ok(ledger)) => Ok(Config {
-                dir: self.dir.to_path_buf(),
-                ledger,
-                node,
-                role,
-            }),
+            (Ok(node), Ok(role), Ok((ledger, log_keys))) => {
+                if let RoleConfig::Broker(own) = &role {
+                    self.witnesses_are_others(&own.witnesses, &log_keys)?;
+                }
+                Ok(Config {
+                    dir: self.dir.to_path_buf(),
+                    ledger,
+                    log_keys,
+                    node,
+                    role,
+                })
+            }
             (node, role, ledger) => {
                 let errors = [node.err(), role.err(), ledger.err()];
                 let errors = errors.into_iter().flatten().collect();
@@ -393,14 +412,17 @@ impl Check<'_> {
         Err(self.field(field, found.to_string(), format!("1 to {max} seconds")))
     }
 
-    fn ledger(&self, table: LedgerTable) -> Result<Ledger, ConfigError> {
+    fn ledger(&self, table: LedgerTable) -> Result<(Ledger, LogKeys), ConfigError> {
         let incomplete = || ConfigError::Incomplete {
             path: self.path.clone(),
             dir: self.dir.to_path_buf(),
         };
         let iss = self.iss("ledger.iss", table.iss)?;
         let broker = self.key("ledger.broker", &table.broker)?;
+        let log = self.log_key("ledger.log", &table.log, Role::Broker)?;
         let trust_operator = table.trust_operator.ok_or_else(incomplete)?;
+        let witness = table.witness.ok_or_else(incomplete)?;
+        let witness = self.log_key("ledger.witness", &witness, Role::TrustOperator)?;
         let ledger = Ledger {
             iss,
             broker,
@@ -410,7 +432,7 @@ impl Check<'_> {
             let expected = "another key than ledger.broker: the two operators must differ";
             return Err(self.field("ledger.trust_operator", trust_operator, expected));
         }
-        Ok(ledger)
+        Ok((ledger, LogKeys { log, witness }))
     }
 
     fn node(&self, table: NodeTable, role: Role) -> Result<NodeConfig, ConfigError> {
@@ -429,6 +451,8 @@ impl Check<'_> {
             }
             (_, path) => Some(self.dir.join(path.unwrap_or_else(|| "identity.key".into()))),
         };
+        let checkpoint_key = table.checkpoint_key.unwrap_or_else(file::checkpoint_key);
+        let checkpoint_key = (role != Role::Device).then(|| self.dir.join(checkpoint_key));
         if role == Role::Device && !listen.is_empty() {
             let expected = "an empty list: a device only dials";
             return Err(self.field("node.listen", format!("{:?}", table.listen), expected));
@@ -448,9 +472,11 @@ impl Check<'_> {
             return Err(self.field("node.log", format!("{:?}", table.log), expected));
         }
         let metrics = self.metrics(&table.metrics, table.metrics_off_loopback, role)?;
+        let log_http = self.log_http(&table.log_http, role)?;
         let otlp = self.otlp(table.otlp)?;
         Ok(NodeConfig {
             identity,
+            checkpoint_key,
             master_key,
             data,
             listen,
@@ -458,6 +484,7 @@ impl Check<'_> {
             log_format,
             sync_delay: Duration::ZERO,
             metrics,
+            log_http,
             otlp,
             disk_reserve_bytes,
         })
@@ -521,6 +548,7 @@ impl Check<'_> {
                 MAX_TICKET_S,
             )?,
             push: table.push.map(|push| push.check(self)).transpose()?,
+            witnesses: self.witnesses(table.witness)?,
             limits: self.limits(&table.limits)?,
         })
     }

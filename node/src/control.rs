@@ -73,6 +73,11 @@ pub enum Request {
         /// The account's `sub`, 22 characters of base64url.
         account: String,
     },
+    /// Erase an account on this device, for good.
+    Erase {
+        /// The account's `sub`, 22 characters of base64url.
+        account: String,
+    },
     /// An account's blocks, newest first, bodies opened.
     History {
         /// The account's `sub`.
@@ -92,6 +97,8 @@ pub enum Answer {
     Pending(Vec<PendingView>),
     /// To `approve`, `deny` and `freeze`.
     Decided(DecisionView),
+    /// To `erase`: the account's `sub`.
+    Erased(String),
     /// To `history`.
     History(Vec<HistoryView>),
     /// The request was not done.

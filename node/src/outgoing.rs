@@ -1,5 +1,5 @@
-//! Requests that this node makes by itself: to a push service, to a collector of traces, and the
-//! bench's to `/metrics`. Decides what they have in common: the TLS provider is chosen for each
+//! Requests that this node makes by itself: to a push service, to public witnesses of the log, to a
+//! collector of traces, and the bench's to `/metrics`. Decides what they have in common: the TLS provider is chosen for each
 //! client and never for the process, the environment names no proxy, no redirect is followed.
 
 use std::sync::Arc;

@@ -22,6 +22,12 @@ pub fn bytes(label: &'static str, is_quiet: bool) -> ProgressBar {
     )
 }
 
+/// A bar that counts leaves of a log; hidden as [`bytes`] is.
+#[must_use]
+pub fn leaves(label: &'static str, is_quiet: bool) -> ProgressBar {
+    styled(label, is_quiet, "{msg} {bar:30} {pos}/{len} {eta}")
+}
+
 /// A bar that counts seconds down; hidden as [`bytes`] is.
 #[must_use]
 pub fn seconds(label: &'static str, left: Duration, is_quiet: bool) -> ProgressBar {

@@ -14,9 +14,12 @@ use crate::{
     api::{self, Follow, Live},
     clock,
     config::{
-        BrokerConfig, Config, ConfigError, PushConfig, RoleConfig, TlsFiles, TrustOperatorConfig,
+        BrokerConfig, Config, ConfigError, PublicWitness, PushConfig, RoleConfig, TlsFiles,
+        TrustOperatorConfig,
     },
     control::ControlError,
+    log::PublicWitnesses,
+    log_http::{LogListener, LogSide},
     observe::{Listener, Recorder, RecorderError},
     output, progress,
     roles::{
@@ -71,6 +74,9 @@ pub enum RunError {
     /// The HTTP side's certificate or its key.
     #[error(transparent)]
     Certificate(#[from] api::TlsError),
+    /// Public witnesses can't be asked.
+    #[error("public witnesses can't be asked: {0}")]
+    PublicWitnesses(String),
     /// TLS can't be set up.
     #[error("no TLS: {0}")]
     Tls(rustls::Error),
@@ -136,11 +142,45 @@ async fn watch_listener(config: &Config) -> Result<Option<Listener>, RunError> {
         .map_err(|source| RunError::Listen { address, source })
 }
 
+/// The listener for everyone who reads the log, if the configuration has one; bound as early.
+async fn log_listener(config: &Config) -> Result<Option<LogListener>, RunError> {
+    let Some(address) = config.node.log_http else {
+        return Ok(None);
+    };
+    let bound = LogListener::bind(address).await;
+    bound
+        .map(Some)
+        .map_err(|source| RunError::Listen { address, source })
+}
+
+/// Shows the log's checkpoints to public witnesses until what is given back is dropped.
+fn show_witnesses(
+    side: &mut LogSide,
+    witnesses: Vec<PublicWitness>,
+) -> Result<JoinSet<()>, RunError> {
+    let mut showing = JoinSet::new();
+    if witnesses.is_empty() {
+        return Ok(showing);
+    }
+    side.witnesses = witnesses.iter().map(|other| other.key.clone()).collect();
+    let (rounds, witnessed) = PublicWitnesses::new(Arc::clone(&side.book), witnesses)
+        .map_err(RunError::PublicWitnesses)?;
+    side.witnessed = Some(witnessed);
+    showing.spawn(rounds.run());
+    Ok(showing)
+}
+
 /// Says that an operator is up, and where.
-fn ready(role: Role, fields: &[(&str, &str)], watching: Option<&Listener>) -> Result<(), RunError> {
-    let url = watching.map(Listener::url);
-    let metrics = url.as_deref().map(|url| ("metrics", url));
-    let fields: Vec<(&str, &str)> = fields.iter().copied().chain(metrics).collect();
+fn ready(
+    role: Role,
+    fields: &[(&str, &str)],
+    watching: Option<&Listener>,
+    log: Option<&LogListener>,
+) -> Result<(), RunError> {
+    let (watching, log) = (watching.map(Listener::url), log.map(LogListener::url));
+    let metrics = watching.as_deref().map(|url| ("metrics", url));
+    let log = log.as_deref().map(|url| ("log", url));
+    let fields: Vec<(&str, &str)> = fields.iter().copied().chain(metrics).chain(log).collect();
     output::ready(role, &fields).map_err(RunError::Ready)
 }
 
@@ -158,6 +198,12 @@ fn operator_options<'a>(
         identity: Arc::new(seed.key()),
         wire_identity: seed.wire(),
         data: &config.node.data,
+        log_keys: config.log_keys.clone(),
+        log_key: config
+            .checkpoint_key()?
+            .ok_or_else(|| ConfigError::Missing {
+                dir: config.dir.clone(),
+            })?,
         master_key: secrets::read_master_key(&config.node.master_key)?,
         sync_delay: config.node.sync_delay,
         listen: config.node.listen.clone(),
@@ -190,6 +236,7 @@ async fn run_broker(
             source,
         })?;
     let mut watching = watch_listener(&config).await?;
+    let mut log = log_listener(&config).await?;
     let bar = progress::bytes("index", false);
     let mut progress = |done, total| progress::show(&bar, done, total);
     let options = operator_options(
@@ -209,6 +256,11 @@ async fn run_broker(
     if let Some(watching) = &mut watching {
         watching.serve(broker.watched());
     }
+    let mut side = broker.log_side();
+    let showing = show_witnesses(&mut side, own.witnesses)?;
+    if let Some(log) = &mut log {
+        log.serve(side);
+    }
     let http = listener.local_addr().unwrap_or(own.http);
     ready(
         Role::Broker,
@@ -217,6 +269,7 @@ async fn run_broker(
             ("listen", &broker.listeners().join(",")),
         ],
         watching.as_ref(),
+        log.as_ref(),
     )?;
     let (stop, stopped) = oneshot::channel::<()>();
     let router = api::router_with(Arc::new(broker.clone()), door.tokens, own.limits);
@@ -243,6 +296,10 @@ async fn run_broker(
             Err(_) => tracing::info!("slow http clients are cut off"),
         }
         serving.abort();
+    }
+    drop(showing);
+    if let Some(log) = log {
+        log.end().await;
     }
     broker.stop().await;
     ended.map_or(Ok(()), Err)
@@ -297,6 +354,7 @@ async fn run_trust_operator(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut watching = watch_listener(&config).await?;
+    let mut log = log_listener(&config).await?;
     let bar = progress::bytes("index", false);
     let mut progress = |done, total| progress::show(&bar, done, total);
     let options = operator_options(
@@ -312,16 +370,23 @@ async fn run_trust_operator(
     if let Some(watching) = &mut watching {
         watching.serve(node.watched());
     }
+    if let Some(log) = &mut log {
+        log.serve(node.log_side());
+    }
     ready(
         Role::TrustOperator,
         &[("listen", &node.listeners().join(","))],
         watching.as_ref(),
+        log.as_ref(),
     )?;
     let ending = node.ending.clone();
     let ended = tokio::select! {
         () = shutdown => None,
         reason = ending.wait() => Some(RunError::Ended(reason)),
     };
+    if let Some(log) = log {
+        log.end().await;
+    }
     node.stop().await;
     ended.map_or(Ok(()), Err)
 }

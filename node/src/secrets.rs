@@ -130,6 +130,17 @@ impl IdentitySeed {
     }
 }
 
+/// Reads a 32-byte seed, mode 0600; `make` makes one if there is no such file.
+///
+/// # Errors
+/// [`SecretError`].
+pub(crate) fn read_seed(path: &Path, make: bool) -> Result<Zeroizing<[u8; 32]>, SecretError> {
+    if make {
+        create_32(path)?;
+    }
+    read_32(path)
+}
+
 /// Reads the vault's master key: exactly 32 bytes, mode 0600.
 ///
 /// # Errors
@@ -281,8 +292,7 @@ pub enum Scope {
     Freeze,
     /// A service desk's: unfreeze after re-identification.
     Desk,
-    /// Erase what an account's bodies say. No endpoint of this version does it, so `init` gives
-    /// the scope to nobody.
+    /// Erase accounts for good. `init` gives the scope to nobody.
     Erase,
 }
 
@@ -297,8 +307,8 @@ impl Scope {
         Scope::Erase,
     ];
 
-    /// Scopes that an endpoint needs.
-    pub const USED: [Scope; 5] = [
+    /// Scopes that `init` gives to the first caller: all but what can't be undone.
+    pub const USUAL: [Scope; 5] = [
         Scope::Login,
         Scope::Enrol,
         Scope::History,

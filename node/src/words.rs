@@ -5,6 +5,7 @@
 
 use warifu_client_sdk::device::DeviceError;
 use warifu_consensus::{
+    block::Kind,
     enrol::TicketError,
     party::Role,
     wire::{Reason, plain},
@@ -57,6 +58,11 @@ pub(crate) const DISOWNED: Both = (
 pub(crate) const FROZEN: Both = (
     "口座を凍結しました。解除には本人確認が必要です。",
     "Your account is frozen. Unfreezing needs your identity checked.",
+);
+
+pub(crate) const ERASED: Both = (
+    "この端末から口座の鍵を消去しました。元には戻せません。",
+    "The account's keys are erased from this device, for good.",
 );
 
 pub(crate) const FREEZING: Both = (
@@ -120,6 +126,23 @@ pub(crate) const DIGITS: Both = (
 );
 
 pub(crate) const ENROLLED: Both = ("登録が完了しました。", "Enrolled. Your account stands:");
+
+/// A kind of block in one word.
+pub(crate) const fn kind(kind: Kind) -> Both {
+    match kind {
+        Kind::Genesis => ("口座の開始", "genesis"),
+        Kind::Login => ("ログイン", "login"),
+        Kind::Approve => ("取引の承認", "approve"),
+        Kind::Change => ("設定の変更", "change"),
+        Kind::Unfreeze => ("凍結の解除", "unfreeze"),
+        Kind::Deny => ("拒否", "deny"),
+        Kind::Refuse => ("不成立", "refuse"),
+        Kind::Expire => ("期限切れ", "expire"),
+        Kind::Restored => ("復元", "restored"),
+        Kind::Freeze => ("凍結", "freeze"),
+        Kind::Revoke => ("端末の失効", "revoke"),
+    }
+}
 
 pub(crate) const ADMITTED: Both = ("承認されました", "admitted");
 
@@ -218,6 +241,14 @@ pub(crate) fn device_error(error: &DeviceError) -> (String, String) {
         DeviceError::Number { .. } => "番号は2桁です".to_owned(),
         DeviceError::Busy => {
             "端末が混み合っているか、停止中です。もう一度お試しください".to_owned()
+        }
+        DeviceError::Forked => {
+            "台帳のログが二つに分かれているため、この端末は何も承認しません（端末のフォルダーのlog-evidence.jsonを参照）"
+                .to_owned()
+        }
+        DeviceError::Unproven => {
+            "台帳のログが、この端末の見たログから増え続けたものであることをブローカーが示せないため、示されるまで何も承認しません"
+                .to_owned()
         }
         DeviceError::Keeper(_) => "端末が記録を保存できません".to_owned(),
         DeviceError::Address { .. } => "接続先を読み取れません".to_owned(),

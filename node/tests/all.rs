@@ -8,8 +8,10 @@
 )]
 
 mod api;
+mod audit;
 mod cli;
 mod contract;
+mod log;
 mod nodes;
 mod pki;
 mod store;

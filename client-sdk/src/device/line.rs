@@ -6,11 +6,12 @@ use std::{
 };
 
 use warifu_consensus::{
+    log::LogMessage,
     party::{Parties, Role, Sub},
     wire::Message,
 };
 
-use super::{DeviceError, Inner, watch::lock};
+use super::{DeviceError, DeviceEvent, Inner, seen::Heard, watch::lock};
 use crate::{
     runtime::Lines,
     transport::{
@@ -141,6 +142,14 @@ impl DeviceLines {
         }
     }
 
+    /// Ends the line of one account.
+    pub(super) async fn end(&self, sub: &Sub) {
+        let line = lock(&self.lines).remove(sub);
+        if let Some(line) = line {
+            line.network.shutdown().await;
+        }
+    }
+
     pub(super) async fn stop(&self) {
         let lines: Vec<Line> = lock(&self.lines).drain().map(|(_, line)| line).collect();
         // Each may wait for a peer that doesn't take its farewell; together they wait no longer.
@@ -183,6 +192,9 @@ pub(super) async fn run(inner: Arc<Inner>, sub: Sub, parties: Parties, mut event
                 if let Some(role) = role_of(&parties, &peer) {
                     inner.lines.set_session(&sub, role, Some(session));
                     inner.accounts.line_up(sub, role, session.0);
+                    if role == Role::Broker {
+                        ask_log(&inner, &sub).await;
+                    }
                 }
             }
             NetEvent::Down { peer, reason, .. } => {
@@ -213,6 +225,12 @@ pub(super) async fn run(inner: Arc<Inner>, sub: Sub, parties: Parties, mut event
                     Ok(Message::Clock(_)) => {
                         tracing::debug!(%role, "operators' talk about clocks, not a device's");
                     }
+                    Ok(Message::Log(said)) if role == Role::Broker => {
+                        hear_log(&inner, &sub, *said).await;
+                    }
+                    Ok(Message::Log(_)) => {
+                        tracing::debug!(%role, "only the broker is asked for the log");
+                    }
                     Err(error) => tracing::warn!(%role, %error, "frame refused"),
                 }
             }
@@ -221,5 +239,33 @@ pub(super) async fn run(inner: Arc<Inner>, sub: Sub, parties: Parties, mut event
                 tracing::info!(account = %sub, %reason, "dial failed, it is repeated");
             }
         }
+    }
+}
+
+/// Asks the broker how the log has grown.
+async fn ask_log(inner: &Inner, sub: &Sub) {
+    let size = inner.seen.ask(sub).await;
+    let said = Message::Log(Box::new(LogMessage::Seen { size }));
+    match said.to_frame() {
+        Ok(frame) => inner.lines.send(sub, Role::Broker, frame),
+        Err(error) => tracing::error!(%error, "the log is not asked for"),
+    }
+}
+
+async fn hear_log(inner: &Inner, sub: &Sub, said: LogMessage) {
+    let LogMessage::Grown { proof, note } = said else {
+        tracing::debug!("operators' talk about the log, not a device's");
+        return;
+    };
+    match inner.seen.hear(&inner.keeper, sub, &proof, &note).await {
+        Ok(Ok(Heard::Done)) => {}
+        Ok(Ok(Heard::AskAgain)) => ask_log(inner, sub).await,
+        Ok(Err(trouble)) => {
+            tracing::warn!(%trouble, "the ledger's log");
+            inner.watch.tell(DeviceEvent::Log(trouble));
+        }
+        Err(error) => inner.watch.tell(DeviceEvent::Failed {
+            reason: error.to_string(),
+        }),
     }
 }

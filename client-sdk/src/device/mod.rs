@@ -7,7 +7,9 @@
 //! and [`Device::freeze`]; it never decides by itself.
 
 mod enrolment;
+mod erasing;
 mod line;
+mod seen;
 mod watch;
 
 use std::{
@@ -24,6 +26,7 @@ use warifu_consensus::{
     chain::{Head, Status},
     encoding::Hash,
     enrol::{Ticket, TicketError},
+    log::{Checkpoint, LogKeys},
     party::{Ledger, Role, Sub},
     signature::IdentityKey,
     wire::Reason,
@@ -39,6 +42,8 @@ use crate::{
 
 pub use enrolment::{EnrolStage, Enrolling};
 use line::DeviceLines;
+pub use seen::LogTrouble;
+use seen::{Seen, Stop};
 pub use watch::DeviceEvent;
 use watch::DeviceWatch;
 
@@ -56,6 +61,8 @@ pub struct DeviceOptions {
     pub master_key: MasterKey,
     /// The pinned ledger.
     pub ledger: Ledger,
+    /// The pinned keys of its log.
+    pub log_keys: LogKeys,
     /// The one clock.
     pub clock: Clock,
     /// Where signing runs: not the reactor's threads.
@@ -105,6 +112,16 @@ pub enum DeviceError {
         /// As typed.
         found: u8,
     },
+    /// The operators were caught with two logs: nothing is approved any more.
+    #[error(
+        "the ledger's log was forked, so this device approves nothing: see log-evidence.json in its directory"
+    )]
+    Forked,
+    /// The broker's last proof of the log's growth did not hold: nothing is approved until one does.
+    #[error(
+        "the broker does not show how the ledger's log grew from what this device saw, so nothing is approved until it does"
+    )]
+    Unproven,
     /// Too much is going on, or the device is stopping.
     #[error("the device is busy or stopping, try again")]
     Busy,
@@ -169,6 +186,7 @@ pub(crate) struct Inner {
     lines: Arc<DeviceLines>,
     watch: Arc<DeviceWatch>,
     enrolments: Mutex<Vec<Enrolling>>,
+    seen: Seen,
 }
 
 /// See the module. Clones are the same device.
@@ -181,6 +199,9 @@ struct DeviceRecover;
 
 impl Recover<Machine> for DeviceRecover {
     fn recover(&self, records: Vec<Record>, secrets: Secrets) -> Result<Option<Machine>, String> {
+        if matches!(records.last(), Some(Record::Erased { .. })) {
+            return Ok(None);
+        }
         let seed = secrets
             .identity
             .ok_or("the vault holds no identity key of the account")?;
@@ -207,6 +228,7 @@ impl Device {
             dir,
             master_key,
             ledger,
+            log_keys,
             clock,
             signing,
             limits,
@@ -215,6 +237,7 @@ impl Device {
         let vault = Arc::new(Vault::open(&dir.join("vault"), &master_key, &ledger.iss)?);
         let keeper = Keeper::new(store, vault);
         keeper.forget_orphans().await?;
+        let seen = Seen::open(&keeper, &dir, log_keys)?;
         let lines = Arc::new(DeviceLines::default());
         let watch = Arc::new(DeviceWatch::new());
         let accounts = Accounts::new(AccountsOptions {
@@ -234,8 +257,13 @@ impl Device {
             lines,
             watch,
             enrolments: Mutex::new(Vec::new()),
+            seen,
         });
         for sub in inner.keeper.accounts()? {
+            if inner.keeper.erased(&sub)?.is_some() {
+                // A crash, or an older vault, may have left something.
+                inner.keeper.forget_erased(&[sub]).await?;
+            }
             inner.start_account(sub).await?;
         }
         Ok(Self { inner })
@@ -271,10 +299,16 @@ impl Device {
     /// The customer approves and typed the page's number. Waits up to 15 s for the block.
     ///
     /// # Errors
-    /// [`DeviceError::NoProposal`], [`DeviceError::Number`], [`DeviceError::Busy`].
+    /// [`DeviceError::NoProposal`], [`DeviceError::Number`], [`DeviceError::Forked`], [`DeviceError::Unproven`],
+    /// [`DeviceError::Busy`].
     pub async fn approve(&self, proposal: Hash, number: u8) -> Result<Decision, DeviceError> {
         if number > 99 {
             return Err(DeviceError::Number { found: number });
+        }
+        match self.inner.seen.stops() {
+            None => {}
+            Some(Stop::Forked) => return Err(DeviceError::Forked),
+            Some(Stop::Unproven) => return Err(DeviceError::Unproven),
         }
         self.decide(
             proposal,
@@ -359,6 +393,11 @@ impl Device {
         Err(DeviceError::NoAccount { account })
     }
 
+    /// The largest checkpoint of the ledger's log that this device saw.
+    pub async fn checkpoint(&self) -> Option<Checkpoint> {
+        self.inner.seen.checkpoint().await
+    }
+
     /// The accounts on this device.
     ///
     /// # Errors
@@ -366,6 +405,9 @@ impl Device {
     pub async fn accounts(&self) -> Result<Vec<AccountView>, DeviceError> {
         let mut views = Vec::new();
         for sub in self.inner.keeper.accounts()? {
+            if self.inner.keeper.erased(&sub)?.is_some() {
+                continue;
+            }
             let base = self.base(sub).await?;
             views.push(AccountView {
                 sub,

@@ -14,7 +14,7 @@ use warifu_consensus::{
     wire::Reason,
 };
 
-use super::{Enrolling, PendingView};
+use super::{Enrolling, LogTrouble, PendingView};
 use crate::runtime::{About, KeeperError, Watch};
 
 /// Events that a slow reader may fall behind.
@@ -53,6 +53,8 @@ pub enum DeviceEvent {
         /// The account.
         sub: Sub,
     },
+    /// The broker showed a checkpoint of the ledger's log that this device refuses.
+    Log(LogTrouble),
     /// The device must stop: a write failed or records don't fit.
     Failed {
         /// Found and expected.

@@ -102,6 +102,7 @@ fn of_problem(problem: &Problem) -> Advice {
         | ProblemKind::Frozen
         | ProblemKind::NotFrozen
         | ProblemKind::Revoked
+        | ProblemKind::Erased
         | ProblemKind::WrongDigits
         | ProblemKind::NoDigits => Advice::TellCustomer,
         ProblemKind::Malformed

@@ -196,6 +196,10 @@ pub enum LoginAnswer {
         receipt: String,
         /// The account's public key. For display; verification uses the pinned key only.
         jwk: Jwk,
+        /// The proof that the block is in the ledger's log (C2SP tlog-proof, with the block's opening as `extra`):
+        /// there if it was asked for, and the log got so far while the answer waited.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proof: Option<String>,
     },
     /// Someone refused.
     Refused {
@@ -506,6 +510,17 @@ pub enum FreezeAnswer {
     },
     /// 202: the broker holds the wish durably and signs nothing else until it is sealed; the trust
     /// operator has not answered yet.
+    Pending,
+}
+
+/// Answer to `POST /v1/accounts/{account}/erase`, which takes no members.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum EraseAnswer {
+    /// 200: both operators have forgotten the account's secrets.
+    Erased,
+    /// 202: the broker has, and tells the trust operator until it has too.
     Pending,
 }
 

@@ -1,6 +1,8 @@
 //! The login service's calls about logins: begin, wait, cancel, verify; and about accounts: history,
 //! last login, freeze, unfreeze.
 
+mod admit;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +12,11 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use warifu_consensus::block::{Kind, Sealed};
+use warifu_consensus::block::Kind;
 use warifu_consensus::encoding;
+use warifu_consensus::log::LogKeys;
 use warifu_consensus::party::Ledger;
-use warifu_consensus::time::{GRACE_S, MAX_LIFETIME_S, Time, TimeError};
+use warifu_consensus::time::{GRACE_S, MAX_LIFETIME_S, Time};
 
 use super::api::{
     AccountAnswer, Asked, BeginLogin, BeginUnfreeze, DEFAULT_PAGE, FreezeAnswer, HistoryAnswer,
@@ -26,17 +29,17 @@ use super::history::{self, HistoryPage, VerifiedEntry};
 use super::http::Http;
 use super::newer;
 use super::open_login::OpenLogin;
-use super::pins::{Pin, PinStore, Spending};
+use super::pins::{Pin, PinStore};
 use super::problem::ProblemKind;
 use super::retry::{Patience, Tries};
 use super::spent::Spent;
-use super::state::{Admission, FreezeEnd, LoginEnd, Polled};
+use super::state::{FreezeEnd, LoginEnd, Polled};
 use super::tls::BrokerAddress;
 use super::token::Token;
-use crate::receipt::{
-    Checked, Expected, Moment, ReceiptError, VerifiedReceipt, Voters, verify_login, verify_receipt,
-    verify_votes,
-};
+use crate::receipt::{Expected, Moment, VerifiedReceipt, Voters, verify_receipt};
+
+/// How long a broker waits for a login's proof, at most.
+const PROOF_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a freeze or a confirmation may take at the broker.
 pub(super) const ACT_LIMIT: Duration = Duration::from_secs(30);
@@ -56,6 +59,8 @@ pub struct LoginService<P> {
     pub(super) pins: P,
     clock: Clock,
     spent: Spent,
+    /// Whose log each admitted block is looked for in.
+    log: Option<LogKeys>,
 }
 
 impl<P: PinStore> LoginService<P> {
@@ -79,6 +84,7 @@ impl<P: PinStore> LoginService<P> {
             pins,
             clock: system_clock,
             spent: Spent::default(),
+            log: None,
         })
     }
 
@@ -87,6 +93,21 @@ impl<P: PinStore> LoginService<P> {
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// Asks, with each admitted login, for the proof that its block is in the ledger's log, and verifies it under
+    /// these keys (`log` and `witness` of `ledger.toml`). The answer then comes up to a second later. A login without
+    /// a proof in time is admitted all the same; one with a wrong proof is not.
+    #[must_use]
+    pub fn with_log(mut self, keys: LogKeys) -> Self {
+        self.log = Some(keys);
+        self
+    }
+
+    /// Whether proofs from the ledger's log are asked for.
+    #[must_use]
+    pub const fn asks_log(&self) -> bool {
+        self.log.is_some()
     }
 
     /// Takes other limits of time than [`Patience::default`]. To be called before the service is
@@ -195,9 +216,10 @@ impl<P: PinStore> LoginService<P> {
         wait: Duration,
     ) -> Result<Polled, LoginServiceError> {
         self.check_own(&login)?;
-        let query = [("wait", wait.as_secs().min(MAX_WAIT_S).to_string())];
+        let query = self.waiting(wait.as_secs().min(MAX_WAIT_S));
         let path = ["logins", login.id.as_str()];
-        let answer = self.http.get(&path, &query, wait).await?;
+        let limit = wait.saturating_add(self.for_proof());
+        let answer = self.http.get(&path, &query, limit).await?;
         self.settle(login, answer).await
     }
 
@@ -215,9 +237,9 @@ impl<P: PinStore> LoginService<P> {
         loop {
             let asked = Instant::now();
             let wait = Duration::from_secs(MAX_WAIT_S).min(tries.left());
-            let query = [("wait", wait.as_secs().to_string())];
+            let query = self.waiting(wait.as_secs());
             let path = ["logins", login.id.as_str()];
-            let limit = self.http.limit(wait);
+            let limit = self.http.limit(wait.saturating_add(self.for_proof()));
             let answer = match self.http.get_once(&path, &query, limit).await {
                 Ok(answer) => answer,
                 Err(error) if error.is_passing() && tries.again(&error).await => continue,
@@ -454,6 +476,20 @@ impl<P: PinStore> LoginService<P> {
         Ok(())
     }
 
+    /// The query of a look that waits.
+    fn waiting(&self, seconds: u64) -> Vec<(&'static str, String)> {
+        let mut query = vec![("wait", seconds.to_string())];
+        if self.log.is_some() {
+            query.push(("proof", "true".to_owned()));
+        }
+        query
+    }
+
+    /// How much longer an answer may take because of the log.
+    fn for_proof(&self) -> Duration {
+        self.log.as_ref().map_or(Duration::ZERO, |_| PROOF_WAIT)
+    }
+
     /// Until when an end may still be told.
     fn longest(&self, login: &OpenLogin) -> Duration {
         let left_ms = login.ends.0.saturating_sub((self.clock)().0);
@@ -470,8 +506,13 @@ impl<P: PinStore> LoginService<P> {
         };
         Ok(match answer {
             LoginAnswer::Pending { .. } => Polled::Pending(login),
-            LoginAnswer::Admitted { block, receipt, .. } => {
-                let admission = self.admit(&login, block, &receipt).await?;
+            LoginAnswer::Admitted {
+                block,
+                receipt,
+                proof,
+                ..
+            } => {
+                let admission = self.admit(&login, block, &receipt, proof).await?;
                 Polled::Ended(LoginEnd::Admitted(Box::new(admission)))
             }
             LoginAnswer::Refused { by, reason } => Polled::Ended(LoginEnd::Refused {
@@ -480,72 +521,6 @@ impl<P: PinStore> LoginService<P> {
             }),
             LoginAnswer::Expired => Polled::Ended(LoginEnd::Expired),
         })
-    }
-
-    /// Protocol rule 6: the broker said so, and this is the login service's own look.
-    async fn admit(
-        &self,
-        open: &OpenLogin,
-        compact: String,
-        receipt: &str,
-    ) -> Result<Admission, LoginServiceError> {
-        let customer = self.customer_of(open).await?;
-        let now = (self.clock)();
-        let moment = Moment::Live(now);
-        let login = verify_login(&compact, &open.expected, moment)?;
-        let receipt = Box::new(Sealed::from_json(receipt)?);
-        if receipt.compact().as_deref() != Some(compact.as_str()) {
-            return Err(LoginServiceError::Receipt);
-        }
-        let votes = verify_votes(&receipt, &self.voters(open.device))?;
-        // A handle outlives no login, so that its nonce need not be remembered for longer.
-        if now >= open.ends {
-            let late_s = now.seconds().saturating_sub(open.ends.seconds());
-            return Err(ReceiptError::Time(TimeError::Expired { late_s }).into());
-        }
-        self.spend(open, now).await?;
-        Ok(Admission {
-            customer,
-            compact,
-            receipt,
-            login,
-            account_key: open.expected.account_key,
-            checked: Checked { moment, votes },
-        })
-    }
-
-    /// The customer whose pin is what the handle says. A handle comes out of a store that others
-    /// may write; whose account it is, under which keys, only the pins say.
-    async fn customer_of(&self, open: &OpenLogin) -> Result<String, LoginServiceError> {
-        let expected = &open.expected;
-        let account = expected.account;
-        let altered = |what| LoginServiceError::Altered { what, account };
-        let pinned = self.pins.of_account(account).await?;
-        let (customer, pin) = pinned.ok_or_else(|| altered("account"))?;
-        if pin.account != account {
-            return Err(altered("account"));
-        }
-        if pin.account_key != expected.account_key {
-            return Err(altered("account key"));
-        }
-        if pin.parties.device != open.device {
-            return Err(altered("device"));
-        }
-        Ok(customer)
-    }
-
-    /// Uses the nonce up, for every process with the same pins where the store can.
-    async fn spend(&self, open: &OpenLogin, now: Time) -> Result<(), LoginServiceError> {
-        let (nonce, ends) = (open.expected.nonce.as_str(), open.ends);
-        let is_first = match self.pins.spend(nonce, ends, now).await? {
-            Spending::First => true,
-            Spending::Again => false,
-            Spending::Unkept => self.spent.spend(nonce, ends, now),
-        };
-        if is_first {
-            return Ok(());
-        }
-        Err(LoginServiceError::Spent)
     }
 }
 

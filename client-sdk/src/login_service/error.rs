@@ -81,7 +81,7 @@ pub enum LoginServiceError {
     #[error("login has let somebody in already")]
     Spent,
     /// The customer has no pin: enrol first.
-    #[error("customer {customer} has no pinned account")]
+    #[error("customer {customer} has no pinned account: an enrolment pins one")]
     NotPinned {
         /// The customer id.
         customer: String,

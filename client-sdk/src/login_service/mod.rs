@@ -57,6 +57,7 @@ mod client;
 mod clock;
 mod date;
 mod enrolment;
+mod erase;
 mod error;
 mod history;
 mod http;

@@ -78,6 +78,8 @@ kinds! {
     WrongDigits = "wrong-digits", 409, "the six digits are wrong";
     /// The device does not show digits yet, or the session is over.
     NoDigits = "no-digits", 409, "no digits are expected now";
+    /// The account is erased: its secrets are gone, its chain has ended.
+    Erased = "erased", 410, "the account is erased";
     /// The request's body is too large.
     TooLarge = "too-large", 413, "the request is too large";
     /// Too many requests; `Retry-After` says when to try again.

@@ -8,7 +8,7 @@ use warifu_consensus::party::Role;
 
 use super::open_login::OpenLogin;
 use super::pins::Pin;
-use crate::receipt::{Checked, VerifiedLogin};
+use crate::receipt::{Checked, Logged, VerifiedLogin};
 
 /// A login that the broker says is admitted and that verified: the customer may come in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +27,9 @@ pub struct Admission {
     pub account_key: [u8; 32],
     /// What was looked at.
     pub checked: Checked,
+    /// Where the block stands in the ledger's log, verified; the proof's text beside it, to keep with the receipt. There
+    /// if the login service [asks for it](super::LoginService::with_log) and the log got so far in time.
+    pub logged: Option<(Logged, String)>,
 }
 
 /// How a login ended.

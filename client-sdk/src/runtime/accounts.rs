@@ -290,6 +290,7 @@ impl<M: Machine, S: Store> Accounts<M, S> {
                 inbox,
                 look_up_from: [None; 3],
                 steps: Steps::default(),
+                erased: false,
                 at_work: false,
             };
             self.shared.runtime.spawn(actor.run());

@@ -46,6 +46,8 @@ pub(super) struct Actor<M: Machine, S: Store> {
     /// that asks without end keeps the device's word from being looked up.
     pub(super) look_up_from: [Option<Time>; 3],
     pub(super) steps: Steps,
+    /// Its tombstone is written: nothing is handled any more.
+    pub(super) erased: bool,
     /// It is counted among the accounts that are at something.
     pub(super) at_work: bool,
 }
@@ -84,6 +86,12 @@ impl<M: Machine, S: Store> Actor<M, S> {
             }
         }
         loop {
+            if self.erased {
+                // The machine goes with its share and its content key.
+                drop(machine);
+                self.shared.retire_unknown(&self.sub, &mut self.inbox).await;
+                return Ok(());
+            }
             let wait = self.wait(&machine);
             let command = tokio::time::timeout(wait, self.inbox.recv()).await;
             if self.shared.is_stopped() {
@@ -206,7 +214,10 @@ impl<M: Machine, S: Store> Actor<M, S> {
         let mut pending = Pending::default();
         for output in outputs {
             match output {
-                Output::Store(record) => pending.records.push(record),
+                Output::Store(record) => {
+                    self.erased |= matches!(record, Record::Erased { .. });
+                    pending.records.push(record);
+                }
                 Output::KeepSalt { hash, salt } => pending.salts.push((hash, salt)),
                 Output::ForgetShare => {
                     self.settle(&mut pending).await?;

@@ -1,12 +1,15 @@
 //! An account's records in the journal, its secrets in the vault, as bytes.
 
 mod chain;
+mod log;
 
 use std::sync::Arc;
 
+pub use self::log::SealedHere;
+
 use serde::{Deserialize, Serialize};
 use warifu_consensus::{
-    agree::Record,
+    agree::{Erasure, Record},
     body::{ContentKey, Salt},
     encoding::Hash,
     party::Sub,
@@ -29,6 +32,8 @@ pub(super) const KIND_SHARE: u8 = 1;
 pub(super) const KIND_CONTENT_KEY: u8 = 2;
 pub(super) const KIND_IDENTITY: u8 = 3;
 const KIND_SALT: u8 = 4;
+pub(super) const KIND_OPENER: u8 = 5;
+const KIND_SEEN: u8 = 6;
 
 /// Why something could not be kept or read back.
 #[derive(Debug, thiserror::Error)]
@@ -204,7 +209,7 @@ impl<S: Store> Keeper<S> {
         let streams = self.store.streams()?;
         Ok(streams
             .into_iter()
-            .filter(|s| *s != StreamId::NODE)
+            .filter(|s| ![StreamId::NODE, StreamId::LOG].contains(s))
             .map(|s| Sub(s.0))
             .collect())
     }
@@ -388,6 +393,43 @@ impl<S: Store> Keeper<S> {
     /// [`KeeperError`].
     pub async fn forget(&self, sub: &Sub) -> Result<(), KeeperError> {
         Ok(self.vault.remove_stream(stream(sub)).await?)
+    }
+
+    /// What an account's records end with, if it is erased: the broker's word, and whether both operators have it.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`Keeper::records`].
+    pub fn erased(&self, sub: &Sub) -> Result<Option<(Option<Erasure>, bool)>, KeeperError> {
+        let end = self.store.extent(stream(sub))?.batches;
+        let last = end.saturating_sub(1)..end;
+        let batches = self.store.read_batches(stream(sub), last)?;
+        let last = batches.last().and_then(|batch| batch.last());
+        Ok(match last.map(|bytes| decode(sub, bytes)).transpose()? {
+            Some(Record::Erased { erasure, both }) => Some((erasure, both)),
+            _ => None,
+        })
+    }
+
+    /// Deletes everything secret of erased accounts, so that the vault's file holds nothing of it either. Whether
+    /// there was anything.
+    ///
+    /// # Errors
+    /// [`KeeperError`].
+    pub async fn forget_erased(&self, subs: &[Sub]) -> Result<bool, KeeperError> {
+        let mut any = false;
+        for sub in subs {
+            if !self.vault.keys(stream(sub)).is_empty() {
+                self.forget(sub).await?;
+                any = true;
+            }
+            // Forgotten before a crash that came before the file was rewritten.
+            any |= self.vault.has_remains(stream(sub));
+        }
+        if any {
+            self.vault.compact().await?;
+        }
+        Ok(any)
     }
 
     /// Deletes the secrets of every enrolment that a crash left without a founding (protocol:

@@ -24,8 +24,8 @@ use warifu_consensus::{
 };
 
 pub use accounts::{Accounts, AccountsOptions, Busy};
-pub use inspect::AccountSecret;
-pub use keeper::{Keeper, KeeperError, NodeRecord, Secrets};
+pub use inspect::{AccountSecret, KeptOpeners, kept_openers};
+pub use keeper::{Keeper, KeeperError, NodeRecord, SealedHere, Secrets};
 pub use steps::{About, TARGET as STEPS_TARGET, outcome_name};
 
 /// The time, as the caller's one clock tells it.

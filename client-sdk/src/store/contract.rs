@@ -19,6 +19,9 @@ pub struct StreamId(pub [u8; 16]);
 impl StreamId {
     /// The node's own stream: 16 zero bytes.
     pub const NODE: Self = Self([0; 16]);
+
+    /// The global log's stream: 15 zero bytes and a one.
+    pub const LOG: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 }
 
 impl fmt::Display for StreamId {
@@ -67,6 +70,29 @@ pub struct Extent {
     pub batches: u64,
     /// Those of them that moved the head, numbered from 0 likewise.
     pub moves: u64,
+}
+
+/// Where a batch stands among all batches of a store: later ones have greater places. It stays the same for
+/// as long as the store is kept.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Place(pub u64);
+
+impl Place {
+    /// Before every batch.
+    pub const START: Self = Self(0);
+}
+
+/// A batch as [`Store::follow`] gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// Where it stands.
+    pub place: Place,
+    /// The stream that its entries belong to.
+    pub stream: StreamId,
+    /// Its entries, in order.
+    pub entries: Vec<Vec<u8>>,
 }
 
 /// How much room is left.
@@ -324,6 +350,16 @@ pub trait Store: Send + Sync + 'static {
         first: u64,
     ) -> Result<Option<u64>, StoreError>;
 
+    /// Where a batch of a stream stands among all batches; `None` if there is none of this number. May
+    /// block on the disk.
+    fn place_of(&self, stream: StreamId, batch: u64) -> Result<Option<Place>, StoreError>;
+
+    /// The durable batches of all streams that stand after `after`, in the order in which they were
+    /// appended, at most `most` of them; empty when there are none yet. Every batch acknowledged before
+    /// the call is there, and none that could still be lost. Takes no time that grows with what
+    /// stands before. Blocks on the disk.
+    fn follow(&self, after: Place, most: usize) -> Result<Vec<Followed>, StoreError>;
+
     /// The stream's durable head (32 bytes), `None` if it never moved. May block on the disk.
     fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError>;
 
@@ -385,6 +421,14 @@ impl<S: Store> Store for Arc<S> {
         first: u64,
     ) -> Result<Option<u64>, StoreError> {
         S::move_to(self, stream, head, first)
+    }
+
+    fn place_of(&self, stream: StreamId, batch: u64) -> Result<Option<Place>, StoreError> {
+        S::place_of(self, stream, batch)
+    }
+
+    fn follow(&self, after: Place, most: usize) -> Result<Vec<Followed>, StoreError> {
+        S::follow(self, after, most)
     }
 
     fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {

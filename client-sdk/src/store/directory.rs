@@ -25,7 +25,17 @@ const LOOK: Duration = Duration::from_millis(10);
 /// process ends.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    _file: DiskFile,
+    file: DiskFile,
+}
+
+/// A lock that nobody holds names nobody. Told to the file system alone, as the lock itself is: nothing
+/// rests on it.
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.file().set_len(0) {
+            tracing::debug!(%error, "lock file still names its last holder");
+        }
+    }
 }
 
 impl DirectoryLock {
@@ -54,7 +64,7 @@ impl DirectoryLock {
             }
         }
         tell_holder(&mut file);
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

@@ -5,6 +5,7 @@
 //! is written behind the answer; what it has not yet taken is kept in `Recent`, so that a read sees
 //! every acknowledged batch. Nothing the index says is believed without the journal's hashes.
 
+mod following;
 mod reading;
 
 use std::{
@@ -19,9 +20,10 @@ use std::{
     time::Duration,
 };
 
+use self::following::DurableEnd;
 use super::{
-    Batch, Counters, Coverage, Disk, Extent, Index, IndexedRecord, JournalOptions, Space, Store,
-    StoreError, StreamId,
+    Batch, Counters, Coverage, Disk, Extent, Followed, Index, IndexedRecord, JournalOptions, Place,
+    Space, Store, StoreError, StreamId,
     directory::DirectoryLock,
     encoding::{self, Bytes, EncodingError},
     journal::{
@@ -67,6 +69,7 @@ pub struct JournalStore<I: Index> {
     writer: Writer<Token>,
     _committer: Committer,
     recent: Arc<Recent>,
+    durable: Arc<DurableEnd>,
     index: Arc<I>,
     dir: PathBuf,
     options: JournalOptions,
@@ -101,6 +104,7 @@ impl<I: Index> JournalStore<I> {
         let disk = &options.disk;
         let tail = catch_up(disk, &journal, &identity, index.as_ref(), observer)?;
         let recent = Arc::new(Recent::default());
+        let durable = Arc::new(DurableEnd::at(tail.segment, tail.offset));
         let at_work = AtWork::default();
         let stopped = Arc::new(AtomicBool::new(false));
         let (committer, commit) = Committer::start(
@@ -110,6 +114,7 @@ impl<I: Index> JournalStore<I> {
         )?;
         let sink = StoreSink {
             recent: Arc::clone(&recent),
+            durable: Arc::clone(&durable),
             commit,
         };
         let writer = Writer::spawn(
@@ -131,6 +136,7 @@ impl<I: Index> JournalStore<I> {
             writer,
             _committer: committer,
             recent,
+            durable,
             index,
             dir: journal,
             options,
@@ -264,6 +270,14 @@ impl<I: Index> Store for JournalStore<I> {
         self.find_move(stream, head, first)
     }
 
+    fn place_of(&self, stream: StreamId, batch: u64) -> Result<Option<Place>, StoreError> {
+        self.find_place(stream, batch)
+    }
+
+    fn follow(&self, after: Place, most: usize) -> Result<Vec<Followed>, StoreError> {
+        self.read_after(after, most)
+    }
+
     fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {
         match self.recent.durable_head(stream) {
             Some(head) => Ok(head),
@@ -374,6 +388,7 @@ fn replay<I: Index>(
 
 struct StoreSink {
     recent: Arc<Recent>,
+    durable: Arc<DurableEnd>,
     commit: Commit,
 }
 
@@ -384,6 +399,9 @@ impl Sink<Token> for StoreSink {
                 .iter()
                 .map(|record| (record.token.stream, record.token.next, record.position)),
         );
+        if let Some(last) = written.last() {
+            self.durable.reach(last.position.segment, last.end);
+        }
     }
 
     fn acknowledged(&mut self, written: Vec<Written<Token>>) {

@@ -20,7 +20,9 @@ mod recent;
 pub mod suite;
 mod vault;
 
-pub use contract::{Batch, Extent, HeadMove, LedgerId, Space, Store, StoreError, StreamId};
+pub use contract::{
+    Batch, Extent, Followed, HeadMove, LedgerId, Place, Space, Store, StoreError, StreamId,
+};
 pub use directory::{Occupant, occupant};
 pub use disk::{Disk, DiskChange, DiskFault, DiskWatch};
 pub use encoding::EncodingError;
@@ -31,3 +33,4 @@ pub use journal::{
 pub use journal_store::JournalStore;
 pub use options::{BeforeSync, FreeSpaceProbe, JournalOptions};
 pub use vault::{MasterKey, Vault, VaultKey, VaultOptions, inspect_vault};
+pub(crate) use vault::{Step, walk};

@@ -4,7 +4,7 @@
 //! again under the same name. What only the implementation can bring about (a full disk, a torn
 //! write) is tested beside the implementation.
 
-use super::{Batch, Extent, HeadMove, Store, StoreError, StreamId};
+use super::{Batch, Extent, Followed, HeadMove, Place, Store, StoreError, StreamId};
 
 /// A rule of the contract that a store did not keep.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,8 @@ where
     check_restart(&open, rule).await?;
     let rule = "batches are read by number, and head moves found by number and by hash";
     check_numbers(&open, rule).await?;
+    let rule = "batches of all streams are followed in order, each once, from any place and after a restart";
+    check_follow(&open, rule).await?;
     let rule = "batches appended together are there in order, up to the first that is refused";
     check_together(&opened(rule, &open).await?, rule).await?;
     let rule = "a late batch keeps its place, and is there once a later one was acknowledged";
@@ -368,6 +370,72 @@ async fn check_numbers<S: Store>(
     find_numbers(&store, rule, ROUNDS)?;
     drop(store);
     find_numbers(&opened(rule, open).await?, rule, ROUNDS)
+}
+
+async fn check_follow<S: Store>(
+    open: &impl AsyncFn(&'static str) -> Result<S, StoreError>,
+    rule: &'static str,
+) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    let store = opened(rule, open).await?;
+    let none = store.follow(Place::START, 10).map_err(&fail)?;
+    must(rule, "an empty store", &none, &Vec::new())?;
+    let no_place = store.place_of(ALICE, 0).map_err(&fail)?;
+    must(rule, "place of no batch", &no_place, &None)?;
+    let mut expected: Vec<(StreamId, u64, Vec<Vec<u8>>)> = Vec::new();
+    let mut places = Vec::new();
+    for round in 0..ROUNDS {
+        let stream = if round % 3 == 0 { BOB } else { ALICE };
+        let number = expected.iter().filter(|(s, ..)| *s == stream).count() as u64;
+        let entries = vec![vec![round], vec![round; usize::from(round)]];
+        let of = batch(stream, None, &[&[round], &vec![round; usize::from(round)]]);
+        store.append(of).await.map_err(&fail)?;
+        expected.push((stream, number, entries));
+        let last = places.last().copied().unwrap_or(Place::START);
+        let new = store.follow(last, 5).map_err(&fail)?;
+        must(rule, "new batches", &new.len(), &1)?;
+        places.extend(new.iter().map(|followed| followed.place));
+    }
+    follow_all(&store, rule, &expected, &places)?;
+    drop(store);
+    follow_all(&opened(rule, open).await?, rule, &expected, &places)
+}
+
+fn follow_all<S: Store>(
+    store: &S,
+    rule: &'static str,
+    expected: &[(StreamId, u64, Vec<Vec<u8>>)],
+    places: &[Place],
+) -> Result<(), ContractViolation> {
+    let fail = failed(rule);
+    let of = |(place, (stream, _, entries)): (&Place, &(StreamId, u64, Vec<Vec<u8>>))| Followed {
+        place: *place,
+        stream: *stream,
+        entries: entries.clone(),
+    };
+    let all: Vec<Followed> = places.iter().zip(expected).map(of).collect();
+    must(
+        rule,
+        "places ascend",
+        &places.is_sorted_by(|a, b| a < b),
+        &true,
+    )?;
+    for most in [1, 7, usize::MAX] {
+        let (mut after, mut found) = (Place::START, Vec::new());
+        loop {
+            let next = store.follow(after, most).map_err(&fail)?;
+            let Some(last) = next.last() else { break };
+            must(rule, "no more than asked", &(next.len() <= most), &true)?;
+            after = last.place;
+            found.extend(next);
+        }
+        must(rule, "all batches", &found, &all)?;
+    }
+    for (place, (stream, number, _)) in places.iter().zip(expected) {
+        let found = store.place_of(*stream, *number).map_err(&fail)?;
+        must(rule, "place", &found, &Some(*place))?;
+    }
+    Ok(())
 }
 
 /// What is to be found after `rounds` rounds.

@@ -1,7 +1,7 @@
 use std::{cell::RefCell, collections::HashMap, ops::Range};
 
 use warifu_client_sdk::store::{
-    Batch, Extent, JournalStore, MemoryIndex, Space, Store, StoreError, StreamId,
+    Batch, Extent, Followed, JournalStore, MemoryIndex, Place, Space, Store, StoreError, StreamId,
     suite::{ContractViolation, run_contract},
 };
 
@@ -78,6 +78,12 @@ impl Store for Careless {
     fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {
         let entries = self.0.read(stream)?;
         Ok(entries.len().checked_sub(3).map(|_| [2; 32]))
+    }
+    fn place_of(&self, stream: StreamId, batch: u64) -> Result<Option<Place>, StoreError> {
+        self.0.place_of(stream, batch)
+    }
+    fn follow(&self, after: Place, most: usize) -> Result<Vec<Followed>, StoreError> {
+        self.0.follow(after, most)
     }
     fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
         self.0.streams()

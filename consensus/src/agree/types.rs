@@ -17,6 +17,7 @@ use crate::{
 use super::{
     base::Founding,
     checkpoint::{Checkpoint, OldCheckpoint},
+    erasure::Erasure,
 };
 
 /// A login service's name for one login: 16 random bytes made by the broker's node.
@@ -94,6 +95,14 @@ pub enum Record {
     },
     /// Behind a sealed block: the fold of everything up to it. A start may begin here.
     Checkpoint(Box<Checkpoint>),
+    /// The account's secrets are forgotten, or are about to be: nothing follows, and no machine begins from it
+    /// (rule 11).
+    Erased {
+        /// The broker's word; none at a device, whose customer decides alone.
+        erasure: Option<Erasure>,
+        /// Broker: the trust operator has its own record of it. Always so elsewhere.
+        both: bool,
+    },
 }
 
 impl Record {

@@ -4,7 +4,7 @@ use crate::block::{Block, Claims, Class, Kind, Proof, Sealed, Votes};
 use crate::chain::{ChainFault, ProofError};
 use crate::encoding::Hash;
 use crate::party::{Parties, Role};
-use crate::signature::verify_strict;
+use crate::signature::{Verify, verify_strict};
 use crate::vote::{Statement, Verb, Vote, Word};
 
 /// Verifies a block's proof over its signing input: of an admit block with the account key, of a
@@ -18,13 +18,23 @@ pub fn verify_proof(
     account_key: &[u8; 32],
     parties: &Parties,
 ) -> Result<(), ProofError> {
+    verify_proof_by(block, proof, account_key, parties, &mut verify_strict)
+}
+
+pub(super) fn verify_proof_by(
+    block: &Block,
+    proof: &Proof,
+    account_key: &[u8; 32],
+    parties: &Parties,
+    verify: &mut Verify<'_>,
+) -> Result<(), ProofError> {
     const ACCOUNT: &str = "the account key";
     const OPERATORS: &str = "both operators' keys";
     let kind = block.claims().kind;
     let message = block.input().as_bytes();
     match (kind.class(), proof) {
         (Class::Admit, Proof::Account(signature)) => {
-            verify_strict(account_key, message, signature).map_err(|_| ProofError::Account)
+            verify(account_key, message, signature).map_err(|_| ProofError::Account)
         }
         (
             Class::Restrict,
@@ -38,7 +48,7 @@ pub fn verify_proof(
                 (Role::TrustOperator, trust_operator),
             ];
             signatures.into_iter().try_for_each(|(role, signature)| {
-                verify_strict(parties.key(role), message, signature)
+                verify(parties.key(role), message, signature)
                     .map_err(|_| ProofError::Operator { role })
             })
         }
@@ -91,6 +101,7 @@ pub(super) fn verify_agreement(
     account_key: &[u8; 32],
     parties: &Parties,
     seen: &Seen,
+    verify: &mut Verify<'_>,
 ) -> Result<(), ChainFault> {
     let Sealed {
         block,
@@ -107,12 +118,12 @@ pub(super) fn verify_agreement(
                 seal,
             },
         ) => {
-            verify_proof(block, proof, account_key, parties)?;
-            verify_votes(block, parties, [assent, endorse, seal], seen)
+            verify_proof_by(block, proof, account_key, parties, verify)?;
+            verify_votes(block, parties, [assent, endorse, seal], seen, verify)
         }
         (Class::Restrict, Votes::Restrict { word }) => {
-            verify_proof(block, proof, account_key, parties)?;
-            verify_word(block.claims(), parties, word.as_ref())
+            verify_proof_by(block, proof, account_key, parties, verify)?;
+            verify_word(block.claims(), parties, word.as_ref(), verify)
         }
         (Class::Admit, _) => Err(votes_form(kind, votes, "admit")),
         (Class::Restrict, _) => Err(votes_form(kind, votes, "restrict")),
@@ -138,6 +149,7 @@ pub(super) fn verify_votes(
     parties: &Parties,
     votes: [&Vote; 3],
     seen: &Seen,
+    verify: &mut Verify<'_>,
 ) -> Result<(), ChainFault> {
     let verbs = [Verb::Assent, Verb::Endorse, Verb::Seal];
     for ((role, verb), vote) in Role::ALL.into_iter().zip(verbs).zip(votes) {
@@ -150,14 +162,19 @@ pub(super) fn verify_votes(
             sub: block.claims().sub,
             hash: block.hash(),
         };
-        vote.verify(&statement, parties.key(role))?;
+        vote.verify_by(&statement, parties.key(role), verify)?;
     }
     Ok(())
 }
 
 /// A `deny` needs the device's word, about what the block displaces if it displaces anything; any
 /// other restrict block may carry one, which must verify.
-fn verify_word(claims: &Claims, parties: &Parties, word: Option<&Word>) -> Result<(), ChainFault> {
+fn verify_word(
+    claims: &Claims,
+    parties: &Parties,
+    word: Option<&Word>,
+    verify: &mut Verify<'_>,
+) -> Result<(), ChainFault> {
     let Some(word) = word else {
         return if claims.kind == Kind::Deny {
             Err(ChainFault::NoWord)
@@ -165,7 +182,7 @@ fn verify_word(claims: &Claims, parties: &Parties, word: Option<&Word>) -> Resul
             Ok(())
         };
     };
-    word.verify(claims.sub, &parties.device)?;
+    word.verify_by(claims.sub, &parties.device, verify)?;
     if claims.kind != Kind::Deny {
         return Ok(());
     }

@@ -18,9 +18,10 @@ pub use fault::{ChainError, ChainFault, ProofError};
 pub use rival::Outline;
 
 use crate::block::{Block, Claims, Class, GenesisClaims, Kind, Sealed, Votes, thumbprint};
-use crate::chain::agreement::{verify_agreement, verify_votes, votes_form};
+use crate::chain::agreement::{verify_agreement, verify_proof_by, verify_votes, votes_form};
 use crate::encoding::Hash;
 use crate::party::{Ledger, Parties, Role, Sub};
+use crate::signature::{Verify, verify_strict};
 use crate::time::check_lifetime;
 use crate::vote::{Statement, Verb};
 
@@ -156,8 +157,20 @@ impl Account {
     /// # Errors
     /// [`ChainError`] when the block is no genesis of this ledger or a signature does not verify.
     pub fn open(ledger: &Ledger, genesis: &Sealed) -> Result<Account, ChainError> {
+        Account::open_by(ledger, genesis, &mut verify_strict)
+    }
+
+    /// [`Account::open`], its signatures looked at by the caller: for an auditor who verifies many at once.
+    ///
+    /// # Errors
+    /// As [`Account::open`].
+    pub fn open_by(
+        ledger: &Ledger,
+        genesis: &Sealed,
+        verify: &mut Verify<'_>,
+    ) -> Result<Account, ChainError> {
         let claims = genesis.block.claims();
-        open(ledger, genesis).map_err(|fault| ChainError {
+        open(ledger, genesis, verify).map_err(|fault| ChainError {
             sub: claims.sub,
             height: claims.height,
             fault,
@@ -188,8 +201,14 @@ impl Account {
     /// As [`Account::verify`].
     pub fn verify_but(&self, sealed: &Sealed, seen: &Seen) -> Result<(), ChainError> {
         self.check(&sealed.block)?;
-        verify_agreement(sealed, &self.account_key, &self.parties, seen)
-            .map_err(|fault| self.error(&sealed.block, fault))
+        verify_agreement(
+            sealed,
+            &self.account_key,
+            &self.parties,
+            seen,
+            &mut verify_strict,
+        )
+        .map_err(|fault| self.error(&sealed.block, fault))
     }
 
     /// Folds a block in without checking it: only for blocks that this party verified before, such
@@ -225,6 +244,36 @@ impl Account {
         self.verify(sealed)?;
         self.advance(sealed);
         Ok(())
+    }
+
+    /// [`Account::next`] with signatures looked at by the caller; keeps no hashes of older blocks, so that an account
+    /// costs an auditor the same whatever its length.
+    ///
+    /// # Errors
+    /// As [`Account::verify`].
+    pub fn next_by(&mut self, sealed: &Sealed, verify: &mut Verify<'_>) -> Result<(), ChainError> {
+        self.check(&sealed.block)?;
+        self.verify_alone_by(sealed, verify)
+            .map_err(|fault| self.error(&sealed.block, fault))?;
+        self.advance(sealed);
+        self.recent = VecDeque::new();
+        Ok(())
+    }
+
+    /// The proof and the votes of a block of this account, wherever it stands: `sub`, `iss` and `kid` are the
+    /// account's, its place in the chain is not looked at.
+    ///
+    /// # Errors
+    /// [`ChainError`] with the first thing that does not hold.
+    pub fn verify_alone(&self, sealed: &Sealed) -> Result<(), ChainError> {
+        self.check_name(&sealed.block)
+            .and_then(|()| self.verify_alone_by(sealed, &mut verify_strict))
+            .map_err(|fault| self.error(&sealed.block, fault))
+    }
+
+    fn verify_alone_by(&self, sealed: &Sealed, verify: &mut Verify<'_>) -> Result<(), ChainFault> {
+        let (key, parties) = (&self.account_key, &self.parties);
+        verify_agreement(sealed, key, parties, &Seen::NONE, verify)
     }
 
     /// The last block.
@@ -351,15 +400,35 @@ impl Account {
         }
     }
 
+    fn check_owner(&self, claims: &Claims) -> Result<(), ChainFault> {
+        check_iss(&self.ledger, claims)?;
+        if claims.sub == self.sub {
+            return Ok(());
+        }
+        Err(ChainFault::Sub {
+            found: claims.sub,
+            expected: self.sub,
+        })
+    }
+
+    fn check_name(&self, block: &Block) -> Result<(), ChainFault> {
+        let claims = block.claims();
+        self.check_owner(claims)?;
+        if claims.kind.class() == Class::Admit {
+            check_lifetime(claims.iat, claims.exp)?;
+        }
+        match block.kid() {
+            Some(found) if found != self.kid => Err(ChainFault::Kid {
+                found: found.to_owned(),
+                expected: self.kid.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn check_place(&self, block: &Block) -> Result<(), ChainFault> {
         let claims = block.claims();
-        check_iss(&self.ledger, claims)?;
-        if claims.sub != self.sub {
-            return Err(ChainFault::Sub {
-                found: claims.sub,
-                expected: self.sub,
-            });
-        }
+        self.check_owner(claims)?;
         let expected = self.head.height.saturating_add(1);
         if claims.height != expected {
             return Err(ChainFault::Height {
@@ -385,20 +454,11 @@ impl Account {
                 status: self.status,
             });
         }
-        if claims.kind.class() == Class::Admit {
-            check_lifetime(claims.iat, claims.exp)?;
-        }
-        match block.kid() {
-            Some(found) if found != self.kid => Err(ChainFault::Kid {
-                found: found.to_owned(),
-                expected: self.kid.clone(),
-            }),
-            _ => Ok(()),
-        }
+        self.check_name(block)
     }
 }
 
-fn open(ledger: &Ledger, genesis: &Sealed) -> Result<Account, ChainFault> {
+fn open(ledger: &Ledger, genesis: &Sealed, verify: &mut Verify<'_>) -> Result<Account, ChainFault> {
     let Sealed {
         block,
         proof,
@@ -439,8 +499,8 @@ fn open(ledger: &Ledger, genesis: &Sealed) -> Result<Account, ChainFault> {
     else {
         return Err(votes_form(claims.kind, votes, "genesis"));
     };
-    verify_proof(block, proof, account_key, parties)?;
-    verify_votes(block, parties, [assent, endorse, seal], &Seen::NONE)?;
+    verify_proof_by(block, proof, account_key, parties, verify)?;
+    verify_votes(block, parties, [assent, endorse, seal], &Seen::NONE, verify)?;
     for (role, vote) in Role::ALL.into_iter().zip(transcript) {
         let statement = Statement {
             verb: Verb::Transcript,
@@ -448,7 +508,7 @@ fn open(ledger: &Ledger, genesis: &Sealed) -> Result<Account, ChainFault> {
             sub,
             hash: *object,
         };
-        vote.verify(&statement, parties.key(role))?;
+        vote.verify_by(&statement, parties.key(role), verify)?;
     }
     let hash = block.hash();
     Ok(Account {

@@ -8,9 +8,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::block::{Block, Class, Kind, Sealed};
-use crate::chain::agreement::verify_agreement;
-use crate::chain::{Account, ChainError, ChainFault, Seen, check_iss, open};
+use crate::chain::{Account, ChainError, ChainFault, check_iss, open};
 use crate::encoding::Hash;
+use crate::signature::verify_strict;
 use crate::time::GRACE_S;
 
 /// What of a block tells whether its broker may have signed another one at its height.
@@ -116,9 +116,9 @@ impl Account {
             });
         }
         if claims.kind != Kind::Genesis {
-            return verify_agreement(sealed, &self.account_key, &self.parties, &Seen::NONE);
+            return self.verify_alone_by(sealed, &mut verify_strict);
         }
-        let other = open(&self.ledger, sealed)?;
+        let other = open(&self.ledger, sealed, &mut verify_strict)?;
         if other.kid == self.kid {
             Ok(())
         } else {

@@ -49,7 +49,7 @@ SUB = derive("account name", TRANSCRIPT)[:16]
 JWK = '{"crv":"Ed25519","kty":"OKP","x":"%s"}' % b64(ACCOUNT.public)
 KID = b64(hashlib.sha256(JWK.encode()).digest())
 VERBS = ["assent", "endorse", "seal", "deny", "disown", "freeze", "commitment", "share",
-         "transcript", "head", "ticket", "session-key"]
+         "transcript", "head", "ticket", "session-key", "erase"]
 ADMIT = ["genesis", "login", "approve", "change", "unfreeze"]
 RESTRICT = ["deny", "refuse", "expire", "restored", "freeze", "revoke"]
 
@@ -194,7 +194,7 @@ def main():
     contexts = ["block", "commitment vote", "share vote", "signing package",
                 "enrolment transcript", "account name", "body key and commitment", "body claim",
                 "enrolment ticket", "enrolment session key", "ticket mac", "content key hash",
-                "enrolment digits", "used challenge", "trace"]
+                "enrolment digits", "used challenge", "trace", "log opener", "log opening"]
     write("blocks.json", {
         "seeds": {"device": DEVICE.seed.hex(), "broker": BROKER.seed.hex(),
                   "trust_operator": TRUST.seed.hex(), "account": ACCOUNT.seed.hex()},

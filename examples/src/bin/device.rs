@@ -17,10 +17,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("expected DIR MASTER_KEY_FILE LEDGER_FILE [TICKET_FILE]".into());
     };
     let key = Path::new(key); // elsewhere than DIR; `create` never replaces a file
+    let ledger = fs::read_to_string(ledger)?; // a ticket must name the same
     let device = Device::start(DeviceOptions {
         dir: dir.into(),
         master_key: MasterKey::read(key).or_else(|_| MasterKey::create(key))?,
-        ledger: toml::from_str(&fs::read_to_string(ledger)?)?, // a ticket must name the same
+        ledger: toml::from_str(&ledger)?,
+        log_keys: toml::from_str(&ledger)?,
         clock: Arc::new(system_clock),
         signing: Handle::current(),
         limits: Limits::default(),
@@ -38,6 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             DeviceEvent::Asked { prompt, .. } => ask(&device, &prompt).await?,
             DeviceEvent::Sealed { sealed, .. } => println!("sealed {}", sealed.block.claims().kind),
             DeviceEvent::Failed { reason } => return Err(reason.into()),
+            DeviceEvent::Log(trouble) => eprintln!("{trouble}"),
             DeviceEvent::Gone { .. } | DeviceEvent::Dead { .. } | DeviceEvent::Enrolling(_) => {}
         }
     }

@@ -4,10 +4,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use warifu_client_sdk::login_service::api::{
-    AccountAnswer, BeginUnfreeze, DEFAULT_PAGE, FreezeAnswer, HistoryAnswer, HistoryEntry, Jwk,
-    LastLoginAnswer, LoginBegun, MAX_PAGE, OpenEnrolment,
+    AccountAnswer, BeginUnfreeze, DEFAULT_PAGE, EraseAnswer, FreezeAnswer, HistoryAnswer,
+    HistoryEntry, Jwk, LastLoginAnswer, LoginBegun, MAX_PAGE, OpenEnrolment,
 };
-use warifu_consensus::block::Kind;
+use warifu_consensus::block::{Kind, Sealed};
 use warifu_consensus::body::Body;
 
 use super::Api;
@@ -16,6 +16,7 @@ use super::desk::{Desk, Entry, Frozen};
 use super::logins;
 use super::problem::Refused;
 use super::read::{InAccount, Json, Numbers, malformed};
+use crate::explorer::{self, Language, Links};
 use crate::secrets::Scope;
 
 /// Pages that a search for the last login looks through, so that one request is bounded.
@@ -74,6 +75,42 @@ pub(super) async fn history<D: Desk>(
     let blocks: Vec<HistoryEntry> = entries.into_iter().map(entry).collect();
     let next = blocks.last().map(|last| last.height).filter(|h| *h > 0);
     Ok(axum::Json(HistoryAnswer { blocks, next }))
+}
+
+/// Blocks of an account as a page for people: linked, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{account}/chain",
+    params(("account" = String, Path, description = "The account: 22 characters of base64url."), ("before" = Option<u64>, Query, description = "Only blocks below this height."), ("lang" = Option<String>, Query, description = "`ja` or `en`; as `Accept-Language` says when absent.")),
+    responses(
+        (status = 200, description = "HTML without scripts.", content_type = "text/html; charset=utf-8", body = String),
+    )
+)]
+pub(super) async fn chain<D: Desk>(
+    State(api): State<Api<D>>,
+    caller: Authenticated,
+    InAccount(account): InAccount,
+    language: Language,
+    mut query: Numbers,
+) -> Result<Response, Refused> {
+    caller.require(Scope::History)?;
+    let before = query.take("before");
+    query.skip_language();
+    query.end()?;
+    let status = api.desk().account(account).await?.status;
+    let entries = api.desk().history(account, before, DEFAULT_PAGE).await?;
+    let blocks: Vec<Sealed> = entries.into_iter().map(|entry| entry.sealed).collect();
+    let last = blocks.last().map(|last| last.block.claims().height);
+    Ok(explorer::chain(
+        language,
+        &Links {
+            account,
+            status,
+            blocks,
+            next: last.filter(|height| *height > 0),
+            before,
+        },
+    ))
 }
 
 /// The newest login of an account.
@@ -145,6 +182,31 @@ pub(super) async fn freeze<D: Desk>(
             (StatusCode::OK, axum::Json(answer)).into_response()
         }
         Frozen::Wanted => (StatusCode::ACCEPTED, axum::Json(FreezeAnswer::Pending)).into_response(),
+    })
+}
+
+/// Erases a frozen account for good: content key, salts, shares and openers are forgotten at both operators.
+#[utoipa::path(
+    post,
+    path = "/v1/accounts/{account}/erase",
+    params(("account" = String, Path, description = "The account: 22 characters of base64url.")),
+    request_body = OpenEnrolment,
+    responses(
+        (status = 200, description = "Erased at both operators.", body = EraseAnswer),
+        (status = 202, description = "Erased here, durably; the trust operator has not answered yet.", body = EraseAnswer),
+    )
+)]
+pub(super) async fn erase<D: Desk>(
+    State(api): State<Api<D>>,
+    caller: Authenticated,
+    InAccount(account): InAccount,
+    Json(OpenEnrolment {}): Json<OpenEnrolment>,
+) -> Result<Response, Refused> {
+    caller.require(Scope::Erase)?;
+    Ok(if api.desk().erase(account).await? {
+        (StatusCode::OK, axum::Json(EraseAnswer::Erased)).into_response()
+    } else {
+        (StatusCode::ACCEPTED, axum::Json(EraseAnswer::Pending)).into_response()
     })
 }
 

@@ -11,6 +11,7 @@ use warifu_consensus::block::{Kind, Sealed};
 use warifu_consensus::body::Body;
 use warifu_consensus::chain::{Head, Status};
 use warifu_consensus::enrol::{SixDigits, Ticket};
+use warifu_consensus::log::LogProof;
 use warifu_consensus::party::Sub;
 use warifu_consensus::time::Time;
 
@@ -116,6 +117,18 @@ pub enum DeskError {
         /// The account asked for.
         account: Sub,
     },
+    /// The account is erased: its chain has ended.
+    #[error("account {account} is erased")]
+    Erased {
+        /// The account asked for.
+        account: Sub,
+    },
+    /// It admits, or may come to: it is erased only once it is frozen.
+    #[error("{0}")]
+    NotFrozen(String),
+    /// The log does not hold all of its blocks yet.
+    #[error("{0}")]
+    Unlogged(String),
     /// No such login of this caller.
     #[error("no such login of this caller")]
     UnknownLogin,
@@ -179,6 +192,14 @@ pub trait Desk: Send + Sync + 'static {
         wait: Duration,
     ) -> impl Future<Output = Result<LoginState, DeskError>> + Send;
 
+    /// The proof that a block is in the ledger's log, waiting at most `wait` for it; `None` if it is not there
+    /// by then.
+    fn proof(
+        &self,
+        sealed: &Sealed,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Option<LogProof>, DeskError>> + Send;
+
     /// Takes a login back: [`Refusal::Locked`] when that is too late, or when it ended.
     fn cancel(
         &self,
@@ -221,6 +242,10 @@ pub trait Desk: Send + Sync + 'static {
     /// Freezes an account; the wish is durable before this answers, and stays if the answer is
     /// [`Frozen::Wanted`].
     fn freeze(&self, account: Sub) -> impl Future<Output = Result<Frozen, DeskError>> + Send;
+
+    /// Erases an account: its secrets are gone here when this answers; whether the trust operator has answered that
+    /// they are gone there.
+    fn erase(&self, account: Sub) -> impl Future<Output = Result<bool, DeskError>> + Send;
 
     /// Whether logins are possible now: store healthy, line to the trust operator up.
     fn ready(&self) -> impl Future<Output = Result<(), DeskError>> + Send;

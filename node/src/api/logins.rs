@@ -11,9 +11,10 @@ use warifu_client_sdk::login_service::api::{
 };
 use warifu_client_sdk::login_service::problem::ProblemKind;
 use warifu_consensus::agree::Outcome;
-use warifu_consensus::block::{Claims, Kind};
+use warifu_consensus::block::{Claims, Kind, Sealed};
 use warifu_consensus::body::Body;
 use warifu_consensus::chain::Status;
+use warifu_consensus::log::LogProof;
 use warifu_consensus::party::Sub;
 
 use super::Api;
@@ -106,7 +107,7 @@ pub(super) async fn open<D: Desk>(
 #[utoipa::path(
     get,
     path = "/v1/logins/{id}",
-    params(("id" = String, Path, description = "The login: 22 characters of base64url."), ("wait" = Option<u64>, Query, description = "Seconds to wait for an end, at most 30.", maximum = 30)),
+    params(("id" = String, Path, description = "The login: 22 characters of base64url."), ("wait" = Option<u64>, Query, description = "Seconds to wait for an end, at most 30.", maximum = 30), ("proof" = Option<bool>, Query, description = "Whether an admitted login comes with the proof that its block is in the ledger's log: the answer waits for it, mostly less than a second.")),
     responses(
         (status = 200, description = "Pending, or how it ended.", body = LoginAnswer),
     )
@@ -120,16 +121,39 @@ pub(super) async fn watch<D: Desk>(
 ) -> Result<axum::Json<LoginAnswer>, Refused> {
     caller.require(Scope::Login)?;
     let wait = query.take_wait();
+    let is_proof_asked = query.take_proof();
     query.end()?;
     let _held = api.hold(wait)?;
     let state = tokio::select! {
         state = api.desk().login(caller.name(), id, wait) => state?,
         () = stopping.said() => api.desk().login(caller.name(), id, Duration::ZERO).await?,
     };
-    answer(&api, state).map(axum::Json)
+    let proof = match &state {
+        LoginState::Ended {
+            outcome: Outcome::Admitted(sealed),
+            ..
+        } if is_proof_asked => {
+            let wait = proof_wait(sealed, api.desk().now().seconds());
+            api.desk().proof(sealed, wait).await?
+        }
+        _ => None,
+    };
+    answer(&api, state, proof.as_ref()).map(axum::Json)
 }
 
-fn answer<D: Desk>(api: &Api<D>, state: LoginState) -> Result<LoginAnswer, Refused> {
+/// How long an answer waits for the log: never so long that the block expires before the login service can look at it.
+fn proof_wait(sealed: &Sealed, now: u64) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(5);
+    const TO_VERIFY_S: u64 = 2;
+    let latest = sealed.block.claims().exp.saturating_sub(TO_VERIFY_S);
+    Duration::from_secs(latest.saturating_sub(now)).min(LONGEST)
+}
+
+fn answer<D: Desk>(
+    api: &Api<D>,
+    state: LoginState,
+    proof: Option<&LogProof>,
+) -> Result<LoginAnswer, Refused> {
     let (outcome, account_key) = match state {
         LoginState::Pending { exp } => {
             let expires_in = exp.saturating_sub(api.desk().now().seconds());
@@ -148,6 +172,7 @@ fn answer<D: Desk>(api: &Api<D>, state: LoginState) -> Result<LoginAnswer, Refus
             })?,
             receipt: sealed.to_json(),
             jwk: Jwk::of(&account_key),
+            proof: proof.map(ToString::to_string),
         },
         Outcome::Refused { by, reason } => LoginAnswer::Refused {
             by: by.into(),

@@ -35,7 +35,7 @@ use warifu_client_sdk::login_service::problem::ProblemKind;
 pub use desk::Desk;
 pub use limits::{Limits, MAX_COUNTED};
 pub use live::{Follow, Live};
-pub use serve::{ServeError, serve, serve_with};
+pub use serve::{ServeError, serve, serve_public, serve_with};
 pub use tls::{TlsError, read_pair, server_config};
 
 use crate::{
@@ -179,7 +179,7 @@ fn endpoints<D: Desk>() -> Endpoints<D> {
             accounts::show::<D>,
             needs(
                 Scope::History,
-                &[P::Malformed, P::UnknownAccount, P::Pending],
+                &[P::Malformed, P::UnknownAccount, P::Erased, P::Pending],
             ),
         )
         .with(
@@ -188,11 +188,19 @@ fn endpoints<D: Desk>() -> Endpoints<D> {
             needs(Scope::History, &[P::Malformed, P::UnknownAccount]),
         )
         .with(
+            accounts::__path_chain,
+            accounts::chain::<D>,
+            needs(
+                Scope::History,
+                &[P::Malformed, P::UnknownAccount, P::Pending],
+            ),
+        )
+        .with(
             accounts::__path_last_login,
             accounts::last_login::<D>,
             needs(
                 Scope::History,
-                &[P::Malformed, P::UnknownAccount, P::Pending],
+                &[P::Malformed, P::UnknownAccount, P::Erased, P::Pending],
             ),
         )
         .with(
@@ -204,8 +212,23 @@ fn endpoints<D: Desk>() -> Endpoints<D> {
                     P::Malformed,
                     P::TooLarge,
                     P::UnknownAccount,
+                    P::Erased,
                     P::Pending,
                     P::TooMany,
+                ],
+            ),
+        )
+        .with(
+            accounts::__path_erase,
+            accounts::erase::<D>,
+            needs(
+                Scope::Erase,
+                &[
+                    P::Malformed,
+                    P::TooLarge,
+                    P::UnknownAccount,
+                    P::NotFrozen,
+                    P::Pending,
                 ],
             ),
         )
@@ -224,6 +247,7 @@ const BEGIN: &[ProblemKind] = &[
     ProblemKind::Malformed,
     ProblemKind::TooLarge,
     ProblemKind::UnknownAccount,
+    ProblemKind::Erased,
     ProblemKind::Busy,
     ProblemKind::Frozen,
     ProblemKind::NotFrozen,

@@ -61,7 +61,7 @@ pub(super) struct Needs {
     components(schemas(
         api::BeginLogin, api::LoginBegun, api::LoginAnswer, api::EnrolmentOpened,
         api::OpenEnrolment, api::EnrolmentAnswer, api::Confirm, api::AccountAnswer,
-        api::HistoryAnswer, api::LastLoginAnswer, api::FreezeAnswer, api::BeginUnfreeze,
+        api::HistoryAnswer, api::LastLoginAnswer, api::FreezeAnswer, api::EraseAnswer, api::BeginUnfreeze,
         api::HealthAnswer, Problem,
     )),
     modifiers(&Known)

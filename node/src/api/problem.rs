@@ -42,6 +42,9 @@ impl From<DeskError> for Refused {
                 return refused;
             }
             DeskError::UnknownAccount { .. } => ProblemKind::UnknownAccount,
+            DeskError::Erased { .. } => ProblemKind::Erased,
+            DeskError::NotFrozen(_) => ProblemKind::NotFrozen,
+            DeskError::Unlogged(_) => ProblemKind::Pending,
             DeskError::UnknownLogin => ProblemKind::UnknownLogin,
             DeskError::Ended => ProblemKind::TooLate,
             DeskError::UnknownTicket => ProblemKind::UnknownTicket,

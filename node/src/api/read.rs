@@ -135,6 +135,12 @@ impl<D: Desk> FromRequestParts<Api<D>> for InSession {
     }
 }
 
+/// The one query parameter that is no number but true or false.
+const PROOF: &str = "proof";
+
+/// The one query parameter that names a language.
+const LANGUAGE: &str = "lang";
+
 /// A query of numbers, each name at most once.
 pub(super) struct Numbers(BTreeMap<String, u64>);
 
@@ -147,6 +153,16 @@ impl Numbers {
     /// Takes `wait` out: how long to wait, 0 when absent, at most 30 s.
     pub(super) fn take_wait(&mut self) -> Duration {
         Duration::from_secs(self.take("wait").unwrap_or(0).min(MAX_WAIT_S))
+    }
+
+    /// Takes `proof` out: whether the log's proof is asked for.
+    pub(super) fn take_proof(&mut self) -> bool {
+        self.take(PROOF) == Some(1)
+    }
+
+    /// Takes `lang` out, which is read elsewhere.
+    pub(super) fn skip_language(&mut self) {
+        self.0.remove(LANGUAGE);
     }
 
     /// Refuses what is left.
@@ -169,9 +185,22 @@ impl<D: Desk> FromRequestParts<Api<D>> for Numbers {
             .map_err(|_| malformed("query is not readable"))?;
         let mut numbers = BTreeMap::new();
         for (name, text) in pairs {
-            let number = text
-                .parse::<u64>()
-                .map_err(|_| malformed(format!("query parameter {name:?} is not a number")))?;
+            let number = match (name.as_str(), text.as_str()) {
+                (PROOF, "true") => 1,
+                (PROOF, "false") => 0,
+                (PROOF, _) => {
+                    return Err(malformed(
+                        "query parameter \"proof\" is neither true nor false",
+                    ));
+                }
+                (LANGUAGE, "ja" | "en") => 0,
+                (LANGUAGE, _) => {
+                    return Err(malformed("query parameter \"lang\" is neither ja nor en"));
+                }
+                (_, text) => text
+                    .parse::<u64>()
+                    .map_err(|_| malformed(format!("query parameter {name:?} is not a number")))?,
+            };
             if numbers.insert(name.clone(), number).is_some() {
                 return Err(malformed(format!("query parameter {name:?} stands twice")));
             }

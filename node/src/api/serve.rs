@@ -103,6 +103,27 @@ pub async fn serve_with(
     if tls.is_none() && !found.ip().is_loopback() {
         return Err(ServeError::NotLoopback { found });
     }
+    serve_until(listener, router, tls, limits, shutdown).await;
+    Ok(())
+}
+
+/// [`serve_with`] in the clear on any address: for what is public and asks nobody who calls.
+pub async fn serve_public(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    serve_until(listener, router, None, limits, shutdown).await;
+}
+
+async fn serve_until(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Arc<ServerConfig>>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
     let (stop, stopping) = watch::channel(false);
     let stopping = Stopping(Some(stopping));
     let mut door = Door {
@@ -137,7 +158,6 @@ pub async fn serve_with(
         tracing::info!(cut = connections.len(), "connections cut at the stop");
     }
     connections.shutdown().await;
-    Ok(())
 }
 
 /// What every connection needs.

@@ -2,12 +2,12 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use warifu_client_sdk::login_service::{FreezeEnd, VerifiedEntry};
+use warifu_client_sdk::login_service::{FreezeEnd, VerifiedEntry, api::EraseAnswer};
 
 use super::service::{Connection, Whose, failure};
 use super::{block_on, login};
 use crate::clock;
-use crate::output::{Failure, Output, Style};
+use crate::output::{Exit, Failure, Output, Style};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -19,6 +19,8 @@ pub(super) enum Command {
     LastLogin(Account),
     /// Freeze: nothing is admitted until an unfreeze.
     Freeze(Account),
+    /// Erase a frozen account for good: both operators forget its content key, salts, shares and opener.
+    Erase(Erase),
     /// Ask the customer's device to unfreeze, after re-identification; prints as `login` does.
     Unfreeze(Unfreeze),
 }
@@ -41,6 +43,15 @@ pub(super) struct History {
     /// How many blocks, 1 to 100.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
     limit: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Erase {
+    #[command(flatten)]
+    of: Account,
+    /// Says that it is meant: nothing undoes it.
+    #[arg(long)]
+    for_good: bool,
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +78,11 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::History(args) => block_on(history(args, output)),
         Command::LastLogin(args) => block_on(last_login(args, output)),
         Command::Freeze(args) => block_on(freeze(args, output)),
+        Command::Erase(args) if args.for_good => block_on(erase(args.of, output)),
+        Command::Erase(_) => {
+            let text = "nothing undoes an erasure: expected --for-good, found none";
+            Err(Failure::new(Exit::Usage, text))
+        }
         Command::Unfreeze(args) => block_on(unfreeze(args, output)),
     }
 }
@@ -149,6 +165,24 @@ async fn freeze(args: Account, output: Output) -> Result<(), Failure> {
             })
         }
     }
+}
+
+async fn erase(args: Account, output: Output) -> Result<(), Failure> {
+    let service = args.connection.open().await?;
+    let pin = args.whose.pin(&service).await?;
+    let account = pin.account;
+    let (status, text) = match service.erase(pin).await.map_err(failure)? {
+        EraseAnswer::Erased => ("erased", "both operators have forgotten its secrets"),
+        EraseAnswer::Pending => (
+            "pending",
+            "the broker has forgotten its secrets; the trust operator is told until it has too",
+        ),
+    };
+    let answer = json!({ "status": status, "account": account });
+    output.print(&answer, || {
+        let erased = output.paint(Style::Warning, "erased");
+        format!("{erased}: account {account}: {text}")
+    })
 }
 
 async fn unfreeze(args: Unfreeze, output: Output) -> Result<(), Failure> {

@@ -24,7 +24,7 @@ use crate::words;
 ///
 /// With --json two lines are printed. At once: {"number","id","nonce","expires_in"}, so that the
 /// number can be shown. At the end: {"status":"admitted","block","jwk","account","height","hash",
-/// "receipt"}, or {"status":"refused","by","reason"}, or {"status":"expired"}; the last two exit
+/// "receipt"} (with --proof more), or {"status":"refused","by","reason"}, or {"status":"expired"}; the last two exit
 /// with 1.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -50,6 +50,10 @@ pub(super) struct Args {
     /// Begin only: print number and id, and leave. The block is then nobody's to verify here.
     #[arg(long)]
     no_wait: bool,
+    /// Ask for the proof that the block is in the ledger's log too, and verify it: with --json "proof" (C2SP
+    /// tlog-proof), "index", "size" and "cosigned" (Unix seconds). Without it in time the login is admitted all the same.
+    #[arg(long, conflicts_with = "no_wait")]
+    proof: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -85,6 +89,11 @@ fn detail(text: &str) -> Result<Detail, String> {
 pub(super) fn run(args: Args, output: Output) -> Result<(), Failure> {
     block_on(async {
         let service = args.connection.open().await?;
+        let service = if args.proof {
+            service.with_log(args.connection.log_keys()?)
+        } else {
+            service
+        };
         let pin = args.whose.pin(&service).await?;
         let shown = Shown {
             channel: args.channel,
@@ -189,7 +198,7 @@ async fn finish<P: PinStore>(
         () = tick(&bar) => return Err(Failure::new(Exit::Io, "the countdown ended")),
     };
     bar.finish_and_clear();
-    tell(&ended.map_err(failure)?, output)
+    tell(&ended.map_err(failure)?, service.asks_log(), output)
 }
 
 /// Moves the countdown every second; never ends.
@@ -201,10 +210,11 @@ async fn tick(bar: &ProgressBar) {
     }
 }
 
-fn tell(end: &LoginEnd, output: Output) -> Result<(), Failure> {
+/// `is_logged`: whether the log's proof was asked for.
+fn tell(end: &LoginEnd, is_logged: bool, output: Output) -> Result<(), Failure> {
     match end {
         LoginEnd::Admitted(admission) => output.print(&admitted_json(admission), || {
-            admitted_text(admission, output)
+            admitted_text(admission, is_logged, output)
         }),
         LoginEnd::Refused { by, reason } => {
             let (ja, by) = (words::party(*by), role_name(*by));
@@ -240,7 +250,7 @@ fn print_end(value: &serde_json::Value, output: Output) -> Result<(), Failure> {
 
 fn admitted_json(admission: &Admission) -> serde_json::Value {
     let claims = admission.login.block.claims();
-    json!({
+    let mut answer = json!({
         "status": "admitted",
         "block": admission.compact,
         "jwk": Jwk::of(&admission.account_key),
@@ -249,14 +259,38 @@ fn admitted_json(admission: &Admission) -> serde_json::Value {
         "height": claims.height,
         "hash": admission.login.hash(),
         "receipt": admission.receipt.to_json(),
-    })
+    });
+    if let (Some((logged, proof)), Some(answer)) = (&admission.logged, answer.as_object_mut()) {
+        answer.insert("proof".to_owned(), proof.as_str().into());
+        answer.insert("index".to_owned(), logged.index.into());
+        answer.insert("size".to_owned(), logged.checkpoint.size.into());
+        answer.insert("cosigned".to_owned(), logged.cosigned.into());
+    }
+    answer
 }
 
-fn admitted_text(admission: &Admission, output: Output) -> String {
+fn admitted_text(admission: &Admission, is_logged: bool, output: Output) -> String {
     let claims = admission.login.block.claims();
     let (ja, en) = words::ADMITTED;
+    let missing = if is_logged {
+        "the ledger's log has no proof of it yet: ask the broker again later\n"
+    } else {
+        ""
+    };
+    let logged = admission.logged.as_ref().map_or_else(
+        || missing.to_owned(),
+        |(logged, proof)| {
+            format!(
+                "receipt:\n\n{}\n\nleaf {} of {} in the ledger's log, cosigned at {}:\n\n{proof}\n",
+                admission.receipt.to_json(),
+                logged.index,
+                logged.checkpoint.size,
+                clock::local(logged.cosigned)
+            )
+        },
+    );
     format!(
-        "{}: {} at {}\naccount {}  height {}\ntime    {}\nhash    {}\njwk     {} (with it any JOSE library verifies the block below)\n\n{}",
+        "{}: {} at {}\naccount {}  height {}\ntime    {}\nhash    {}\njwk     {} (with it any JOSE library verifies the block below)\n{logged}\n{}",
         output.paint(Style::Good, output.lang().label(ja, en)),
         claims.kind,
         claims.aud,

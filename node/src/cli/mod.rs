@@ -42,7 +42,7 @@ enum Command {
     Run(run::Args),
     /// Talk to a running device: enrol, approve, deny, freeze, look.
     Device(device::Args),
-    /// Verify, show or export chains, offline.
+    /// Verify, show or export chains, offline; audit, watch and bundle the log.
     #[command(subcommand)]
     Ledger(ledger::Command),
     Login(Box<login::Args>),

@@ -9,9 +9,9 @@ use warifu_client_sdk::login_service::{
     Authorities, BrokerAddress, LoginService, LoginServiceError, Pin, PinError, PinStore,
     SqlitePins, Token,
 };
-use warifu_consensus::party::Sub;
+use warifu_consensus::{log::LogKeys, party::Sub};
 
-use crate::config::read_ledger;
+use crate::config::{read_ledger, read_log_keys};
 use crate::output::{Exit, Failure};
 
 /// How to reach the broker, and what this login service knows by itself.
@@ -52,6 +52,12 @@ impl Connection {
             .await
             .map_err(|error| failure(error.into()))?;
         LoginService::new(broker, token, ledger, aud, pins).map_err(failure)
+    }
+
+    /// What verifies the log's proofs.
+    pub(super) fn log_keys(&self) -> Result<LogKeys, Failure> {
+        read_log_keys(&self.ledger)
+            .map_err(|error| Failure::from_error(Exit::Configuration, &error))
     }
 }
 

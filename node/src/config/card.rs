@@ -8,6 +8,7 @@ use serde::Deserialize;
 use warifu_client_sdk::transport::{self, Multiaddr};
 use warifu_consensus::{
     encoding::text_b64,
+    log::{LogKeys, NoteKey},
     party::{Ledger, Role},
 };
 
@@ -26,6 +27,8 @@ pub struct Card {
     pub iss: String,
     /// The identity public key, 32 bytes; text: 43 characters of base64url.
     pub public_key: [u8; 32],
+    /// What it signs the log's checkpoints with: the broker the log's own key, the trust operator the witness's.
+    pub log_key: NoteKey,
     /// Where the operator is reached.
     pub addresses: Vec<Multiaddr>,
 }
@@ -37,6 +40,7 @@ struct CardFile {
     iss: String,
     public_key: String,
     peer_id: String,
+    log_key: String,
     addresses: Vec<String>,
 }
 
@@ -46,6 +50,8 @@ struct LedgerFile {
     iss: String,
     broker: String,
     trust_operator: String,
+    log: String,
+    witness: String,
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -77,6 +83,7 @@ impl Card {
             role,
             iss: check.iss("iss", file.iss)?,
             public_key: check.key("public_key", &file.public_key)?,
+            log_key: check.log_key("log_key", &file.log_key, role)?,
             addresses: check.dialled("addresses", &file.addresses)?,
         };
         let expected = card.peer_id();
@@ -106,21 +113,34 @@ impl Card {
         format!(
             "# A Warifu operator's card, for the other operator. Nothing in it is secret; hand it over\n\
              # by a way that others cannot alter.\n\
-             role = {}\niss = {}\npublic_key = {}\npeer_id = {}\naddresses = {}\n",
+             role = {}\niss = {}\npublic_key = {}\npeer_id = {}\nlog_key = {}\naddresses = {}\n",
             text(role_name(self.role)),
             text(&self.iss),
             text(&text_b64(&self.public_key)),
             text(&self.peer_id()),
+            text(&self.log_key.to_string()),
             list(&addresses),
         )
     }
 }
 
-/// Reads `ledger.toml`: `iss`, `broker`, `trust_operator` (keys as 43 characters of base64url).
+/// Reads of `ledger.toml` who the parties are: `iss`, `broker`, `trust_operator` (keys as 43 characters of base64url).
 ///
 /// # Errors
 /// [`ConfigError`], naming the field.
 pub fn read_ledger(path: &Path) -> Result<Ledger, ConfigError> {
+    read_pinned(path).map(|(ledger, _)| ledger)
+}
+
+/// Reads of `ledger.toml` what its log's checkpoints are signed with: `log`, `witness` (C2SP verifier keys).
+///
+/// # Errors
+/// [`ConfigError`], naming the field.
+pub fn read_log_keys(path: &Path) -> Result<LogKeys, ConfigError> {
+    read_pinned(path).map(|(_, keys)| keys)
+}
+
+fn read_pinned(path: &Path) -> Result<(Ledger, LogKeys), ConfigError> {
     let file: LedgerFile = parse_toml(path, &read(path)?)?;
     let check = check(path);
     let ledger = Ledger {
@@ -132,18 +152,24 @@ pub fn read_ledger(path: &Path) -> Result<Ledger, ConfigError> {
         let expected = "another key than broker: the two operators must differ";
         return Err(check.field("trust_operator", file.trust_operator, expected));
     }
-    Ok(ledger)
+    let keys = LogKeys {
+        log: check.log_key("log", &file.log, Role::Broker)?,
+        witness: check.log_key("witness", &file.witness, Role::TrustOperator)?,
+    };
+    Ok((ledger, keys))
 }
 
 /// The text of `ledger.toml`.
 #[must_use]
-pub fn render_ledger(ledger: &Ledger) -> String {
+pub fn render_ledger(ledger: &Ledger, keys: &LogKeys) -> String {
     format!(
-        "# A Warifu ledger: its origin and its operators' identity public keys. Devices and verifiers\n\
-         # pin these three lines.\n\
-         iss = {}\nbroker = {}\ntrust_operator = {}\n",
+        "# A Warifu ledger: its origin, its operators' identity public keys, and the keys that the checkpoints of\n\
+         # its log are signed with. Devices and verifiers pin these five lines.\n\
+         iss = {}\nbroker = {}\ntrust_operator = {}\nlog = {}\nwitness = {}\n",
         text(&ledger.iss),
         text(&text_b64(&ledger.broker)),
         text(&text_b64(&ledger.trust_operator)),
+        text(&keys.log.to_string()),
+        text(&keys.witness.to_string()),
     )
 }

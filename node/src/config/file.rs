@@ -9,6 +9,7 @@ use super::{
     ConfigError,
     limits::LimitsTable,
     push::{self, PushTable},
+    witness::{self, WitnessTable},
 };
 
 /// `warifu.toml` as it stands in the file; nothing is checked but its form.
@@ -37,6 +38,10 @@ pub struct LedgerTable {
     pub broker: String,
     /// The trust operator's public key; absent at a broker that doesn't know it yet.
     pub trust_operator: Option<String>,
+    /// The key of the global log, the broker's, as a verifier key of the transparency world.
+    pub log: String,
+    /// The key of its witness, the trust operator's; absent as above.
+    pub witness: Option<String>,
 }
 
 /// `[node]`.
@@ -45,6 +50,8 @@ pub struct LedgerTable {
 pub struct NodeTable {
     /// The identity seed's file.
     pub identity: Option<PathBuf>,
+    /// The file of the seed that an operator signs the log's checkpoints with.
+    pub checkpoint_key: Option<PathBuf>,
     /// The vault's master key.
     pub master_key: Option<PathBuf>,
     /// Where journal, index and vault lie.
@@ -65,6 +72,9 @@ pub struct NodeTable {
     /// Whether `metrics` may be an address that other machines reach.
     #[serde(default)]
     pub metrics_off_loopback: bool,
+    /// Where an operator serves the log for everyone: an address and port, empty for nowhere.
+    #[serde(default)]
+    pub log_http: String,
     /// Where spans are exported to: a collector's `http://` address, empty for nowhere.
     #[serde(default)]
     pub otlp: String,
@@ -100,6 +110,9 @@ pub struct BrokerTable {
     pub ticket_lifetime_s: u64,
     /// The push service.
     pub push: Option<PushTable>,
+    /// Public witnesses of the log.
+    #[serde(default)]
+    pub witness: Vec<WitnessTable>,
     /// How much callers may ask for.
     #[serde(default)]
     pub limits: LimitsTable,
@@ -144,6 +157,11 @@ pub(super) fn disk_reserve_mib() -> u64 {
 
 fn data() -> PathBuf {
     "data".into()
+}
+
+/// Default of `node.checkpoint_key`.
+pub(crate) fn checkpoint_key() -> PathBuf {
+    "checkpoint.key".into()
 }
 
 fn log() -> String {
@@ -201,6 +219,7 @@ impl Default for BrokerTable {
             proposal_lifetime_s: proposal_lifetime_s(),
             ticket_lifetime_s: ticket_lifetime_s(),
             push: None,
+            witness: Vec::new(),
             limits: LimitsTable::default(),
         }
     }
@@ -211,6 +230,7 @@ impl NodeTable {
     #[must_use]
     pub fn new(identity: Option<PathBuf>, master_key: PathBuf, listen: Vec<String>) -> NodeTable {
         NodeTable {
+            checkpoint_key: identity.as_ref().map(|_| checkpoint_key()),
             identity,
             master_key: Some(master_key),
             data: data(),
@@ -219,6 +239,7 @@ impl NodeTable {
             log_format: log_format(),
             metrics: String::new(),
             metrics_off_loopback: false,
+            log_http: String::new(),
             otlp: String::new(),
             disk_reserve_mib: disk_reserve_mib(),
         }
@@ -268,7 +289,7 @@ impl LedgerTable {
     fn render(&self, out: &mut Writer) {
         out.table(
             "ledger",
-            "What this node pins: the same three lines at every party.",
+            "What this node pins: the same five lines at every party.",
         );
         out.field(
             "The ledger's origin, as in every block.",
@@ -277,8 +298,14 @@ impl LedgerTable {
         );
         let about = "The broker's identity public key: Ed25519, 43 characters of base64url.";
         out.field(about, "broker", text(&self.broker));
+        let about = "The key of the global log, the broker's (a C2SP verifier key): checkpoints are signed with it.";
+        out.field(about, "log", text(&self.log));
         match &self.trust_operator {
-            Some(key) => out.field("The trust operator's.", "trust_operator", text(key)),
+            Some(key) => {
+                out.field("The trust operator's.", "trust_operator", text(key));
+                let about = "The key of the log's witness, the trust operator's: checkpoints are cosigned with it.";
+                out.field(about, "witness", text(self.witness.as_deref().unwrap_or_default()));
+            }
             None => out.heading(
                 "trust_operator is not known yet: `warifu init broker --dir DIR --trust-operator CARD`.",
             ),
@@ -294,6 +321,13 @@ impl NodeTable {
                 "The identity key: a 32-byte Ed25519 seed, mode 0600 (default identity.key).",
                 "identity",
                 path(identity),
+            );
+        }
+        if let Some(checkpoint_key) = &self.checkpoint_key {
+            out.field(
+                "The key that signs the log's checkpoints: a 32-byte Ed25519 seed, mode 0600 (default checkpoint.key).",
+                "checkpoint_key",
+                path(checkpoint_key),
             );
         }
         if let Some(master_key) = &self.master_key {
@@ -335,6 +369,11 @@ impl NodeTable {
                 "That listener has neither TLS nor callers; true lets it leave loopback (default false).",
                 "metrics_off_loopback",
                 self.metrics_off_loopback.to_string(),
+            );
+            out.field(
+                "Where the log and its pages are served for everyone, in the clear, such as 0.0.0.0:7204 (default empty: nowhere).",
+                "log_http",
+                text(&self.log_http),
             );
         }
         out.field(
@@ -390,6 +429,7 @@ impl BrokerTable {
         );
         self.limits.render(out);
         push::render(self.push.as_ref(), out);
+        witness::render(&self.witness, out);
     }
 }
 
@@ -421,11 +461,19 @@ impl TrustOperatorTable {
 pub(super) fn line_of(text: &str, field: &str) -> Option<usize> {
     let (table, key) = field.rsplit_once('.').unwrap_or(("", field));
     let key = key.split('[').next().unwrap_or(key);
+    // `broker.witness[1]` is the second of that name.
+    let (table, nth) = table.split_once('[').unwrap_or((table, "0]"));
+    let mut before = nth.trim_end_matches(']').parse().unwrap_or(0_usize);
     let mut current = "";
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if let Some(header) = line.strip_prefix('[') {
-            current = header.split(']').next().unwrap_or_default().trim();
+            let name = header.trim_start_matches('[');
+            current = name.split(']').next().unwrap_or_default().trim();
+            if current == table && before > 0 {
+                before -= 1;
+                current = "";
+            }
         } else if current == table
             && let Some((name, _)) = line.split_once('=')
             && name.trim() == key
@@ -450,6 +498,11 @@ impl Writer {
 
     pub(super) fn table(&mut self, name: &str, comment: &str) {
         self.push(&["\n# ", comment, "\n[", name, "]\n"]);
+    }
+
+    /// One of several tables of a name.
+    pub(super) fn table_of(&mut self, name: &str, comment: &str) {
+        self.push(&["\n# ", comment, "\n[[", name, "]]\n"]);
     }
 
     pub(super) fn field(&mut self, comment: &str, name: &str, value: String) {

@@ -30,6 +30,23 @@ impl Check<'_> {
         }
     }
 
+    /// Where the log is served for everyone: what is there is public, so any address will do.
+    pub(super) fn log_http(
+        &self,
+        text: &str,
+        role: Role,
+    ) -> Result<Option<SocketAddr>, ConfigError> {
+        let wrong = |expected| Err(self.field("node.log_http", format!("{text:?}"), expected));
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if role == Role::Device {
+            return wrong("no such field: a device listens nowhere");
+        }
+        let address = text.parse::<SocketAddr>().map(Some);
+        address.or_else(|_| wrong("an address and port such as 0.0.0.0:7204, or nothing"))
+    }
+
     /// Spans name accounts and travel in the clear: `https` would promise what this exporter can't keep.
     pub(super) fn otlp(&self, text: String) -> Result<Option<String>, ConfigError> {
         if text.is_empty() {

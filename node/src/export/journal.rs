@@ -71,8 +71,8 @@ impl JournalBlocks {
     }
 
     fn decode(&mut self, record: JournalRecord) -> Result<(), WalkError> {
-        // The node's own stream holds no blocks.
-        if record.stream == StreamId::NODE {
+        // The node's own stream and the log's hold no blocks.
+        if [StreamId::NODE, StreamId::LOG].contains(&record.stream) {
             return Ok(());
         }
         let place = Place::Record {

@@ -123,6 +123,27 @@ fn compared(result: &'static str) {
     counter!("warifu_heads_compared_total", "result" => result).increment(1);
 }
 
+/// Blocks that are sealed here and have no leaf of the log yet, and how long the oldest has been known.
+pub fn log_unlogged(blocks: usize, longest: Duration) {
+    gauge!("warifu_log_unlogged_blocks").set(u32::try_from(blocks).map_or(f64::MAX, f64::from));
+    gauge!("warifu_log_oldest_unlogged_seconds").set(longest.as_secs_f64());
+}
+
+/// Times a block from when the log met it here until both operators signed a checkpoint with its leaf.
+pub fn log_cosigned(took: Duration) {
+    histogram!("warifu_log_cosign_seconds").record(took);
+}
+
+/// Counts what the other operator said about the log and may not say.
+pub fn log_fault() {
+    counter!("warifu_log_faults_total").increment(1);
+}
+
+/// Counts evidence of a fork that was kept.
+pub fn log_fork() {
+    counter!("warifu_log_forks_total").increment(1);
+}
+
 /// Counts and times a request; `route` is the pattern that matched, never the path.
 pub fn request(method: &Method, route: String, status: StatusCode, took: Duration) {
     let method = match method.as_str() {
@@ -148,6 +169,8 @@ pub(super) fn begin(role: Role) {
         }
     }
     counter!("warifu_conflicts_total").increment(0);
+    counter!("warifu_log_faults_total").increment(0);
+    counter!("warifu_log_forks_total").increment(0);
     for result in ["equal", "different"] {
         counter!("warifu_heads_compared_total", "result" => result).increment(0);
     }

@@ -32,6 +32,14 @@ fn counters() {
             "warifu_conflicts_total",
             "Blocks or heads that cannot stand in one chain: the account is frozen, the evidence kept.",
         ),
+        (
+            "warifu_log_faults_total",
+            "What the other operator said about the log and may not say, or what does not hold.",
+        ),
+        (
+            "warifu_log_forks_total",
+            "Signed checkpoints that do not fit one log: the evidence is kept.",
+        ),
         ("warifu_faults_total", "Provable misdeeds, by culprit."),
         (
             "warifu_messages_rejected_total",
@@ -103,6 +111,22 @@ fn gauges() {
             "What login services asked for and has not ended.",
         ),
         ("warifu_accounts", "Accounts known here."),
+        (
+            "warifu_log_size",
+            "Leaves of the log here, of the last checkpoint that this operator made or signed.",
+        ),
+        (
+            "warifu_log_cosigned_size",
+            "Leaves of the last checkpoint with both signatures.",
+        ),
+        (
+            "warifu_log_unlogged_blocks",
+            "Sealed blocks without a leaf.",
+        ),
+        (
+            "warifu_log_oldest_unlogged_seconds",
+            "How long the oldest of them has been known since this start; 0 without any.",
+        ),
         ("warifu_accounts_loaded", "Accounts in RAM."),
         (
             "warifu_peers_connected",
@@ -131,6 +155,10 @@ fn histograms() {
         (
             "warifu_login_step_duration_seconds",
             "Each step of a login as this party sees it; whole is from asked for to ended.",
+        ),
+        (
+            "warifu_log_cosign_seconds",
+            "From when the log met a sealed block here until both operators signed a checkpoint with its leaf.",
         ),
         (
             "warifu_http_request_duration_seconds",

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     api::desk::EnrolmentState,
+    log_http::LogSide,
     observe::{Watched, counts},
 };
 use logins::Logins;
@@ -62,7 +63,8 @@ impl Recover<ProposingMachine> for RecoverBroker {
         records: Vec<Record>,
         secrets: Secrets,
     ) -> Result<Option<ProposingMachine>, String> {
-        if matches!(records.first(), Some(Record::Dead)) {
+        let ended = matches!(records.last(), Some(Record::Erased { .. }));
+        if ended || matches!(records.first(), Some(Record::Dead)) {
             return Ok(None);
         }
         let key = Arc::clone(&self.key);
@@ -223,6 +225,7 @@ impl Broker {
         })
         .await?;
         let operator = Arc::new(operator);
+        operator.start_log(options.log_key, &ending)?;
         if let Some(service) = settings.push.clone() {
             start_push(&operator, service, &push)?;
         }
@@ -235,6 +238,7 @@ impl Broker {
                 duties.push(sub);
             }
         })?;
+        operator.start_erasing().await?;
         let enrolments = Arc::new(Enrolments::start(
             Arc::clone(&operator),
             open_genesis(&operator, &settings),
@@ -277,6 +281,12 @@ impl Broker {
         network.map_or_else(Vec::new, |n| {
             n.listeners().iter().map(ToString::to_string).collect()
         })
+    }
+
+    /// What of the log is served for everyone.
+    #[must_use]
+    pub fn log_side(&self) -> LogSide {
+        LogSide::of(&self.inner.operator)
     }
 
     /// What those who watch it may ask.

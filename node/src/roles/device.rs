@@ -74,6 +74,7 @@ pub async fn run(
         dir: config.node.data.clone(),
         master_key: secrets::read_master_key(&config.node.master_key)?,
         ledger: config.ledger.clone(),
+        log_keys: config.log_keys.clone(),
         clock: node_clock(),
         // One customer's decisions: signing needs no threads of its own.
         signing: tokio::runtime::Handle::current(),
@@ -188,6 +189,7 @@ impl ControlHandler for Handler {
             Request::Approve { proposal, number } => self.approve(&proposal, number).await,
             Request::Deny { proposal, not_me } => self.deny(&proposal, not_me).await,
             Request::Freeze { account } => self.freeze(&account).await,
+            Request::Erase { account } => self.erase(&account).await,
             Request::History { account } => self.history(&account),
         };
         answered.unwrap_or_else(|refusal| refusal)
@@ -309,6 +311,12 @@ impl Handler {
             reason: None,
             reason_ja: None,
         }))
+    }
+
+    async fn erase(&self, text: &str) -> Result<Answer, Answer> {
+        let sub = account(text)?;
+        self.device.erase(sub).await.map_err(|e| failed(&e))?;
+        Ok(Answer::Erased(sub.to_string()))
     }
 
     fn history(&self, text: &str) -> Result<Answer, Answer> {

@@ -10,6 +10,7 @@ pub mod device;
 pub mod directory;
 pub mod ending;
 pub mod enrolments;
+mod erasing;
 pub mod lines;
 pub mod operator;
 pub mod trust_operator;

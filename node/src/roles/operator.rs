@@ -1,20 +1,22 @@
 //! What broker and trust operator have in common: they open the same things, and carry frames to
 //! accounts the same way.
 
+mod log;
+mod options;
+mod watched;
+
 use std::{
     collections::HashSet,
-    path::Path,
     sync::{Arc, Mutex, OnceLock},
-    time::Duration,
 };
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use warifu_client_sdk::{
     runtime::{Accounts, AccountsOptions, Clock, Keeper, KeeperError, Machine, Recover, Watch},
-    store::{JournalOptions, MasterKey, Vault, VaultOptions},
+    store::{JournalOptions, Vault, VaultOptions},
     transport::{
         Admission, Admit, IdentitySecret, Limits, Multiaddr, NetEvent, NetEvents, Network,
-        NetworkOptions, TransportError,
+        NetworkOptions,
     },
 };
 use warifu_consensus::{
@@ -27,74 +29,19 @@ use warifu_consensus::{
 };
 
 use super::{
-    directory::Directory, enrolments::Enrolments, lines::OperatorLines, lock, signing_threads,
+    directory::Directory,
+    enrolments::Enrolments,
+    erasing::{Erasing, State},
+    lines::OperatorLines,
+    lock, signing_threads,
 };
 use crate::{
-    observe::{Watched, counts, skew::Skew},
-    output::role_name,
+    log::{LogBook, LogEvent, LogLink},
+    observe::{counts, skew::Skew},
     store::{self, NodeStore},
 };
 
-/// Why an operator did not start, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum OperatorError {
-    /// Journal or vault.
-    #[error(transparent)]
-    Keeper(#[from] KeeperError),
-    /// The network.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-    /// The pinned key of the other operator is none.
-    #[error("the pinned key of the {role} is no identity key")]
-    Pinned {
-        /// Whose.
-        role: Role,
-    },
-    /// The identity file holds another key than the pinned one.
-    #[error("this node's identity key is {found}, the ledger pins {expected} for the {role}")]
-    Identity {
-        /// This node's role.
-        role: Role,
-        /// Public key of the identity file.
-        found: String,
-        /// As pinned.
-        expected: String,
-    },
-    /// The operating system gives no threads.
-    #[error("cannot start the signing threads: {0}")]
-    Threads(std::io::Error),
-    /// The push service.
-    #[error(transparent)]
-    Push(#[from] super::broker::PushError),
-}
-
-/// What an operator needs to start.
-pub struct OperatorOptions<'a> {
-    /// Its role.
-    pub role: Role,
-    /// The pinned ledger.
-    pub ledger: Ledger,
-    /// Its identity key.
-    pub identity: Arc<IdentityKey>,
-    /// The same key for the wire.
-    pub wire_identity: IdentitySecret,
-    /// Its data directory.
-    pub data: &'a Path,
-    /// Opens the vault.
-    pub master_key: MasterKey,
-    /// Extra time of each sync of journal and vault: none but in a bench.
-    pub sync_delay: Duration,
-    /// Where to listen.
-    pub listen: Vec<Multiaddr>,
-    /// Where to dial the other operator; empty where the other dials.
-    pub other_addresses: Vec<Multiaddr>,
-    /// The one clock.
-    pub clock: Clock,
-    /// Free bytes below which admits are refused.
-    pub reserve_bytes: u64,
-    /// Told bytes done and total while an index is rebuilt.
-    pub progress: &'a mut dyn FnMut(u64, u64),
-}
+pub use options::{OperatorError, OperatorOptions};
 
 /// Told of each account whose device's line is gone.
 pub(super) type DeviceDown = Box<dyn Fn(&Sub) + Send + Sync>;
@@ -123,6 +70,10 @@ pub struct Operator<M: Machine> {
     /// Devices whose first question in their session was answered without their account.
     greeted: Mutex<HashSet<[u8; 32]>>,
     device_down: OnceLock<DeviceDown>,
+    /// This operator's copy of the global log.
+    pub log: Arc<LogBook<NodeStore>>,
+    log_link: LogLink,
+    pub(super) erasing: Arc<Erasing<M>>,
     handle: Handle,
     signing: Signing,
 }
@@ -189,6 +140,13 @@ impl<M: Machine> Operator<M> {
         if forgotten > 0 {
             tracing::info!(forgotten, "secrets of unfinished enrolments deleted");
         }
+        let log = options.data.join("log");
+        let log = LogBook::open(
+            keeper.clone(),
+            &log,
+            options.log_keys.clone(),
+            options.progress,
+        )?;
         let directory = Arc::new(Directory::new(other, other_key));
         let lines = Arc::new(OperatorLines::new(Arc::clone(&directory)));
         let signing = Builder::new_multi_thread()
@@ -208,6 +166,18 @@ impl<M: Machine> Operator<M> {
         });
         let clock = Arc::clone(&options.clock);
         let handle = signing.handle().clone();
+        let log = Arc::new(log);
+        let erasing = Arc::new(Erasing {
+            role,
+            key: Arc::clone(&key),
+            broker: ledger.broker,
+            keeper: keeper.clone(),
+            accounts: accounts.clone(),
+            directory: Arc::clone(&directory),
+            lines: Arc::clone(&lines),
+            log: Arc::clone(&log),
+            state: State::default(),
+        });
         Ok(Self {
             role,
             ledger,
@@ -221,6 +191,9 @@ impl<M: Machine> Operator<M> {
             skew: Skew::default(),
             greeted: Mutex::default(),
             device_down: OnceLock::new(),
+            log,
+            log_link: LogLink::default(),
+            erasing,
             handle,
             signing: Signing(Mutex::new(Some(signing))),
         })
@@ -260,6 +233,13 @@ impl<M: Machine> Operator<M> {
                 told |= record.is_behind_sealed();
                 told && matches!(record, Record::Sealed(sealed) if is_old(sealed))
             })?;
+            if let Some(Record::Erased {
+                erasure: Some(erasure),
+                both,
+            }) = recent.last()
+            {
+                self.erasing.remember(sub, *erasure, *both);
+            }
             each(sub, &founding, &recent);
         }
         Ok(())
@@ -331,6 +311,8 @@ impl<M: Machine> Operator<M> {
         if self.directory.is_other(&peer) {
             let role = self.directory.other();
             tracing::info!(%role, "line up");
+            self.log_link.tell(LogEvent::Up);
+            self.erasing.line_up();
             for sub in self.accounts.loaded() {
                 self.accounts.line_up(sub, role, session.0);
             }
@@ -352,6 +334,7 @@ impl<M: Machine> Operator<M> {
         if self.directory.is_other(&peer) {
             let role = self.directory.other();
             tracing::warn!(%role, reason, "line down");
+            self.log_link.tell(LogEvent::Down);
             for sub in self.accounts.loaded() {
                 self.accounts.line_down(sub, role);
             }
@@ -403,11 +386,13 @@ impl<M: Machine> Operator<M> {
                     self.lines.send_to(peer, answer);
                 }
             }
+            Message::Log(said) => self.log_said(peer, *said),
             Message::Clock(_) => {
                 counts::frame_refused(counts::Refused::NoParty);
                 self.cut(peer);
             }
             Message::Agree { sub, agree } => match self.directory.role_about(&sub, &peer) {
+                Some(from) if self.erasing.answers(sub, from, &agree) => {}
                 Some(from) if self.directory.has(&sub) => {
                     if from != Role::Device || !self.greet(sub, peer, &agree) {
                         self.accounts.deliver(sub, from, session, *agree);
@@ -426,6 +411,17 @@ impl<M: Machine> Operator<M> {
                 }
             },
         }
+    }
+
+    /// Deletes again what is erased, and from now on repeats what the other operator has not answered. Once all
+    /// accounts are entered.
+    ///
+    /// # Errors
+    /// [`OperatorError::Keeper`].
+    pub(super) async fn start_erasing(&self) -> Result<(), OperatorError> {
+        self.erasing.forget_again().await?;
+        self.signing().spawn(Arc::clone(&self.erasing).repeat());
+        Ok(())
     }
 
     /// Every device says its head when it comes (protocol rule 8). To one that is not behind, the
@@ -510,6 +506,9 @@ impl<M: Machine> Operator<M> {
 /// Whether an account's last records leave something that this operator owes; `fold` tells it of
 /// records that begin with a founding or a checkpoint.
 pub(super) fn owes(recent: &[Record], fold: impl FnOnce(&[Record]) -> bool) -> bool {
+    if matches!(recent.last(), Some(Record::Erased { .. })) {
+        return false;
+    }
     let told = recent.iter().rposition(Record::is_behind_sealed);
     let (first, later) = match recent.get(told.unwrap_or(0)..) {
         Some([first, later @ ..]) => (first, later),
@@ -522,61 +521,4 @@ pub(super) fn owes(recent: &[Record], fold: impl FnOnce(&[Record]) -> bool) -> b
             .any(|record| !matches!(record, Record::Acked(_))),
         _ => fold(recent.get(told.unwrap_or(0)..).unwrap_or_default()),
     }
-}
-
-impl<M: Machine> Watched for Operator<M> {
-    fn readiness(&self) -> Result<(), String> {
-        if !self.keeper.store().is_running() {
-            return Err("the journal has stopped: a write or sync failed".to_owned());
-        }
-        let other = self.directory.other();
-        let peer = self.directory.peer(&Sub::ZERO, other);
-        if peer.and_then(|peer| self.lines.session_of(&peer)).is_none() {
-            return Err(format!("the line to the {other} is down"));
-        }
-        Ok(())
-    }
-
-    fn gauges(&self) {
-        let set = |name: &'static str, value: f64| metrics::gauge!(name).set(value);
-        let one = |is: bool| if is { 1.0 } else { 0.0 };
-        set("warifu_ready", one(self.readiness().is_ok()));
-        let store = self.keeper.store();
-        set("warifu_store_running", one(store.is_running()));
-        set("warifu_disk_free_bytes", float(store.free_bytes()));
-        set("warifu_accounts", float(self.directory.accounts() as u64));
-        let loaded = self.accounts.loaded().len();
-        set("warifu_accounts_loaded", float(loaded as u64));
-        let (mut devices, mut strangers, mut others) = (0, 0, 0);
-        for peer in self.lines.peers() {
-            if self.directory.is_other(&peer) {
-                others += 1;
-            } else if self.directory.account_of(&peer).is_some() {
-                devices += 1;
-            } else {
-                strangers += 1;
-            }
-        }
-        let connected = |role: &'static str, count: u32| {
-            metrics::gauge!("warifu_peers_connected", "role" => role).set(f64::from(count));
-        };
-        connected(role_name(self.directory.other()), others);
-        connected(role_name(Role::Device), devices);
-        connected("stranger", strangers);
-    }
-
-    fn measure(&self) {
-        let other = self.directory.peer(&Sub::ZERO, self.directory.other());
-        if let Some(peer) = other.filter(|peer| self.lines.session_of(peer).is_some())
-            && let Some(frame) = self.skew.ask((self.clock)())
-        {
-            self.lines.send_to(peer, frame);
-        }
-    }
-}
-
-/// Exact up to 2⁵³, and near enough above.
-#[expect(clippy::cast_precision_loss, reason = "a gauge is read by people")]
-fn float(value: u64) -> f64 {
-    value as f64
 }

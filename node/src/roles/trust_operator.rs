@@ -12,7 +12,10 @@ use warifu_consensus::{
     signature::IdentityKey,
 };
 
-use crate::observe::{Watched, counts};
+use crate::{
+    log_http::LogSide,
+    observe::{Watched, counts},
+};
 
 use super::{
     ending::Ending,
@@ -31,7 +34,8 @@ impl Recover<SealingMachine> for RecoverTrustOperator {
         records: Vec<Record>,
         secrets: Secrets,
     ) -> Result<Option<SealingMachine>, String> {
-        if matches!(records.first(), Some(Record::Dead)) {
+        let ended = matches!(records.last(), Some(Record::Erased { .. }));
+        if ended || matches!(records.first(), Some(Record::Dead)) {
             return Ok(None);
         }
         let key = Arc::clone(&self.key);
@@ -119,6 +123,7 @@ impl TrustOperator {
         })
         .await?;
         let operator = Arc::new(operator);
+        operator.start_log(options.log_key, &ending)?;
         let mut duties = Vec::new();
         operator.enter_accounts(
             |_| true,
@@ -128,6 +133,7 @@ impl TrustOperator {
                 }
             },
         )?;
+        operator.start_erasing().await?;
         let waking = Arc::clone(&operator);
         let enrolments = Enrolments::start(
             Arc::clone(&operator),
@@ -155,6 +161,12 @@ impl TrustOperator {
         network.map_or_else(Vec::new, |n| {
             n.listeners().iter().map(ToString::to_string).collect()
         })
+    }
+
+    /// What of the log is served for everyone.
+    #[must_use]
+    pub fn log_side(&self) -> LogSide {
+        LogSide::of(&self.operator)
     }
 
     /// What those who watch it may ask.

@@ -33,6 +33,8 @@ use warifu_client_sdk::store::{
     Coverage, Extent, Index, IndexedRecord, Position, StoreError, StreamId,
 };
 
+use super::sums;
+
 const COVERAGE_KEY: &[u8] = b"c";
 /// What the entries look like; 1 counted no head moves, and did not say so.
 const FORMAT: u8 = 2;
@@ -160,6 +162,7 @@ impl Index for SledIndex {
                 if older < current.number {
                     let path = generation_path(&self.dir, older);
                     fs::remove_dir_all(&path).map_err(|error| failed("remove", &path, error))?;
+                    remove_if_there(&sums::path_of(&path))?;
                 }
             }
             remove_if_there(&self.distrust_marker())
@@ -268,13 +271,20 @@ impl Index for SledIndex {
 
 impl Drop for SledIndex {
     fn drop(&mut self) {
-        let flushed = self.change(|current| {
-            current.tree.take().map_or(Ok(()), |tree| {
-                guarded(|| tree.flush().map(|_| ()).map_err(broken))
-            })
+        let closed: Result<(), StoreError> = self.change(|current| {
+            let Some(tree) = current.tree.take() else {
+                return Ok(());
+            };
+            guarded(|| tree.flush().map(|_| ()).map_err(broken))?;
+            drop(tree);
+            let path = generation_path(&self.dir, current.number);
+            if is_released(&path) {
+                sums::write(&path).map_err(|error| failed("sum up", &path, error))?;
+            }
+            Ok(())
         });
-        if let Err(error) = flushed {
-            tracing::warn!(%error, "index could not be flushed and will catch up");
+        if let Err(error) = closed {
+            tracing::warn!(%error, "index was not closed in order and may have to catch up");
         }
     }
 }
@@ -320,6 +330,8 @@ fn changes(
 }
 
 fn open_tree(path: &Path) -> Result<sled::Db, StoreError> {
+    // What is opened is no longer what was closed.
+    remove_if_there(&sums::path_of(path))?;
     let mut waits = LOCK_WAITS;
     loop {
         let opened = sled::Config::new()
@@ -335,6 +347,21 @@ fn open_tree(path: &Path) -> Result<sled::Db, StoreError> {
             opened => return opened.map_err(broken),
         }
     }
+}
+
+/// Whether sled has let go of a tree, so that nobody writes to its files any more; waits for its threads as
+/// [`open_tree`] does.
+fn is_released(path: &Path) -> bool {
+    let Ok(file) = fs::File::open(path.join("db")) else {
+        return false;
+    };
+    for _ in 0..LOCK_WAITS {
+        if file.try_lock_shared().is_ok() {
+            return true;
+        }
+        thread::sleep(LOCK_WAIT);
+    }
+    false
 }
 
 /// sled gives no kind of its own to a file that is locked.
@@ -389,6 +416,11 @@ fn remove_if_there(path: &Path) -> Result<(), StoreError> {
 
 fn generation_path(dir: &Path, generation: u64) -> PathBuf {
     dir.join(format!("{generation:08}.sled"))
+}
+
+/// The generation that a file of sums is of.
+pub(super) fn generation_of(sums: &Path) -> PathBuf {
+    sums.with_extension("sled")
 }
 
 fn generations(dir: &Path) -> Result<Vec<u64>, StoreError> {

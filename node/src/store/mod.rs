@@ -3,12 +3,14 @@
 //! Decides where the parts lie: `DIR/journal` is the truth, `DIR/index` can be deleted at any time.
 
 mod index;
+mod sums;
 
 use std::path::Path;
 
 use warifu_client_sdk::store::{JournalOptions, JournalStore, StoreError};
 
 pub use index::SledIndex;
+pub use sums::{Changed, compare as compare_sums};
 
 /// The node's store.
 pub type NodeStore = JournalStore<SledIndex>;

@@ -37,7 +37,11 @@ impl Shop {
         let desk = TestDesk::new(60, clock::now());
         let site = Site::serve(desk, Limits::default()).await;
         let ledger = site.desk.with(|room| room.operators.ledger.clone());
-        std::fs::write(dir.path().join("ledger.toml"), render_ledger(&ledger)).unwrap();
+        std::fs::write(
+            dir.path().join("ledger.toml"),
+            render_ledger(&ledger, &crate::log::keys()),
+        )
+        .unwrap();
         let token = dir.path().join("token");
         std::fs::write(&token, BANK_TOKEN).unwrap();
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);

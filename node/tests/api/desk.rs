@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use warifu_consensus::agree::{Begin, LoginId, Outcome, Refusal};
-use warifu_consensus::block::Kind;
+use warifu_consensus::block::{Kind, Sealed};
 use warifu_consensus::chain::Status;
 use warifu_consensus::enrol::{SixDigits, Ticket};
+use warifu_consensus::log::LogProof;
 use warifu_consensus::party::{Role, Sub};
 use warifu_consensus::time::Time;
 use warifu_consensus::wire::Reason;
@@ -243,6 +244,11 @@ impl Desk for TestDesk {
         self.look(wait, |room| room.login(caller, id), ended).await
     }
 
+    async fn proof(&self, sealed: &Sealed, _: Duration) -> Result<Option<LogProof>, DeskError> {
+        self.failing()?;
+        Ok(Some(crate::log::proof_of(&sealed.block.hash())))
+    }
+
     async fn cancel(&self, caller: &str, id: LoginId) -> Result<(), DeskError> {
         self.failing()?;
         self.with(|room| {
@@ -372,6 +378,11 @@ impl Desk for TestDesk {
                 Frozen::Wanted
             })
         })
+    }
+
+    async fn erase(&self, account: Sub) -> Result<bool, DeskError> {
+        self.account(account).await?;
+        Err(DeskError::NotFrozen("account is active".to_owned()))
     }
 
     async fn ready(&self) -> Result<(), DeskError> {

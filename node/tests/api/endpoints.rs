@@ -5,11 +5,13 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use warifu_client_sdk::login_service::api::{Jwk, MAX_PAGE};
+use warifu_client_sdk::login_service::problem::ProblemKind;
 use warifu_consensus::block::Sealed;
 use warifu_consensus::encoding::{parse_b64, text_b64};
 use warifu_consensus::enrol::Ticket;
 
-use super::{BANK, BANK_TOKEN, NONCE, Site, answer, begin_body};
+use super::{BANK, BANK_TOKEN, NONCE, Site, answer, begin_body, kind};
+use crate::contract;
 
 #[tokio::test]
 async fn a_login_from_begin_to_its_block() {
@@ -138,6 +140,50 @@ async fn history_comes_in_linked_pages_with_opened_bodies() {
     assert_eq!(heights, [3, 2, 1, 0]);
     let (_, all) = answer(site.get(&format!("{path}?limit={MAX_PAGE}"))).await;
     assert_eq!(all["blocks"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_chain_is_drawn_as_linked_blocks_in_the_reader_s_language() {
+    let site = Site::open().await;
+    let account = site.desk.found();
+    for _ in 0..2 {
+        let id = site.begin(account).await;
+        site.desk.approve(id);
+    }
+    let path = format!("/v1/accounts/{account}/chain");
+    let page = contract::send(site.get(&path)).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(page.headers["x-content-type-options"], "nosniff");
+    assert_eq!(page.headers["referrer-policy"], "no-referrer");
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'sha256-"),
+        "{policy}"
+    );
+    // Each block names the one below it, by a link to it.
+    let (_, history) = answer(site.get(&format!("/v1/accounts/{account}/history"))).await;
+    for block in history["blocks"].as_array().unwrap() {
+        let (height, hash) = (&block["height"], block["hash"].as_str().unwrap());
+        assert!(page.text.contains(&format!("id=\"b{height}\"")), "{height}");
+        let links = page.text.matches(hash).count();
+        assert_eq!(links, if *height == 2 { 1 } else { 2 }, "{height}");
+    }
+    assert!(page.text.contains("href=\"#b1\"") && page.text.contains("href=\"#b0\""));
+    assert!(!page.text.contains("Not linked"));
+    let older = contract::send(site.get(&format!("{path}?before=2&lang=ja"))).await;
+    assert_eq!(older.headers["content-language"], "ja");
+    assert!(older.text.contains("口座の記録") && !older.text.contains("id=\"b2\""));
+    let asked = site.get(&path).header("accept-language", "ja,en;q=0.5");
+    assert!(
+        contract::send(asked)
+            .await
+            .text
+            .contains("<html lang=\"ja\">")
+    );
+    for wrong in ["lang=fr", "limit=2", "before=x"] {
+        let refused = kind(site.get(&format!("{path}?{wrong}"))).await;
+        assert_eq!(refused, ProblemKind::Malformed, "{wrong}");
+    }
 }
 
 #[tokio::test]

@@ -122,6 +122,12 @@ async fn every_desk_error_is_one_problem_and_every_problem_occurs() {
             DeskError::UnknownAccount { account },
             ProblemKind::UnknownAccount,
         ),
+        (DeskError::Erased { account }, ProblemKind::Erased),
+        (
+            DeskError::NotFrozen("active".into()),
+            ProblemKind::NotFrozen,
+        ),
+        (DeskError::Unlogged("block 3".into()), ProblemKind::Pending),
         (DeskError::UnknownLogin, ProblemKind::UnknownLogin),
         (DeskError::UnknownTicket, ProblemKind::UnknownTicket),
         (

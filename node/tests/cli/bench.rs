@@ -173,6 +173,73 @@ fn idle_devices_are_measured_and_nothing_stays() {
 }
 
 #[test]
+fn the_log_is_measured_and_nothing_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().to_str().unwrap();
+    let args = [
+        "--json",
+        "bench",
+        "log",
+        "--rate",
+        "50",
+        "--seconds",
+        "1",
+        "--accounts",
+        "7",
+        "--small",
+        "300",
+        "--large",
+        "3000",
+        "--dir",
+        place,
+    ];
+    let found = measured(&warifu(&args));
+    assert!(is_empty(dir.path()));
+    assert_eq!(processes(dir.path()), Vec::<String>::new());
+    let positive = |pointer: &str| {
+        let figure = found.pointer(pointer).and_then(serde_json::Value::as_f64);
+        assert!(
+            figure.is_some_and(|figure| figure > 0.0),
+            "{pointer} in {found}"
+        );
+        figure.unwrap()
+    };
+    for half in ["/paced", "/full"] {
+        for name in [
+            "blocks",
+            "proofs",
+            "appends_per_s",
+            "p50_ms",
+            "prove_p50_us",
+        ] {
+            positive(&format!("{half}/{name}"));
+        }
+        let [p50, p99, max] =
+            ["p50_ms", "p99_ms", "max_ms"].map(|n| positive(&format!("{half}/{n}")));
+        assert!(p50 <= p99 && p99 <= max, "{found}");
+    }
+    // Half a second of the pace, at least, and nothing is lost on the way.
+    assert!(positive("/paced/blocks") >= 25.0, "{found}");
+    assert_eq!(
+        positive("/broker/blocks"),
+        positive("/trust_operator/blocks")
+    );
+    for operator in ["broker", "trust_operator"] {
+        // 32 bytes of leaf in the journal and in a file, 16 of account.
+        assert!(positive(&format!("/{operator}/stream")) > 48.0, "{found}");
+        assert!(positive(&format!("/{operator}/files")) >= 32.0, "{found}");
+    }
+    assert_eq!(found["broker"]["openers"], 0.0, "it derives them");
+    positive("/trust_operator/openers");
+    for name in ["append_ratio", "append_wall_ratio", "proof_ratio"] {
+        positive(&format!("/sizes/{name}"));
+    }
+    assert_eq!(found["sizes"]["proof_leaves"], 3000);
+    let bytes = positive("/sizes/proof_bytes");
+    assert!((800.0..1400.0).contains(&bytes), "{found}");
+}
+
+#[test]
 fn too_few_accounts_are_named_before_anything_starts() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().to_str().unwrap();

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use warifu_consensus::log::{Algorithm, LogKey};
 use warifu_node::{
     api::Limits,
     config::{Config, ConfigError, File, RoleConfig},
@@ -25,7 +26,7 @@ fn errors_name_the_field() {
     let dir = tempfile::tempdir().unwrap();
     init_all(dir.path());
     let replaced = |from: &'static str, to: &'static str| move |text: &str| text.replace(from, to);
-    let cases: [(&str, &str, &str, &[&str]); 25] = [
+    let cases: [(&str, &str, &str, &[&str]); 27] = [
         (
             "b",
             "ticket_lifetime_s",
@@ -139,6 +140,18 @@ fn errors_name_the_field() {
             "metrics = \"\"",
             "metrics = \"192.0.2.1:7203\"",
             &["node.metrics is", "loopback", "metrics_off_loopback"],
+        ),
+        (
+            "t",
+            "log_http = \"\"",
+            "log_http = \"localhost\"",
+            &["node.log_http is \"localhost\"", "0.0.0.0:7204"],
+        ),
+        (
+            "d",
+            "listen = []",
+            "listen = []\nlog_http = \"127.0.0.1:7204\"",
+            &["node.log_http is", "a device listens nowhere"],
         ),
         (
             "d",
@@ -293,6 +306,68 @@ fn with_a_certificate_the_http_side_may_be_anywhere() {
     fs::write(&path, before).unwrap();
     let config = Config::load(&dir.path().join("b")).unwrap();
     assert!(matches!(config.role, RoleConfig::Broker(b) if b.limits == Limits::default()));
+}
+
+#[test]
+fn public_witnesses_are_others_each_once_and_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    init_all(dir.path());
+    let key = |seed: u8, name: &str, algorithm| {
+        let key = LogKey::from_seed([seed; 32], name, algorithm).unwrap();
+        key.public().to_string()
+    };
+    let one = key(7, "w.example/a", Algorithm::Cosignature);
+    let log = key(7, "w.example/a", Algorithm::Ed25519);
+    let path = dir.path().join("b/warifu.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let (_, own) = text.split_once("witness = \"").unwrap();
+    let own = own.split('"').next().unwrap().to_owned();
+    let table =
+        |key: &str, url: &str| format!("\n[[broker.witness]]\nkey = \"{key}\"\nurl = \"{url}\"\n");
+    let good = table(&one, "https://w.example/submit");
+    let nine: String = (0..9)
+        .map(|n| {
+            table(
+                &key(n, "w.example", Algorithm::Cosignature),
+                "http://w.example",
+            )
+        })
+        .collect();
+    let second = format!(", line {}: broker.witness[1].key", text.lines().count() + 7);
+    for (tables, expected) in [
+        (
+            table("x", "https://w.example"),
+            "broker.witness[0].key is \"x\"",
+        ),
+        (table(&log, "https://w.example"), "of type 0x04"),
+        (
+            table(&own, "https://w.example"),
+            "another key than the ledger's own two",
+        ),
+        (table(&one, "ftp://w.example"), "broker.witness[0].url"),
+        (good.clone() + &good, "broker.witness[1].key"),
+        (good.clone() + &table("y", "z"), second.as_str()),
+        (nine, "broker.witness is 9, expected at most 8"),
+        (good.clone() + "body = 1\n", "`body`"),
+    ] {
+        let tables = tables.clone();
+        let told = error(dir.path(), "b", move |text| format!("{text}{tables}"));
+        assert!(told.contains(expected), "{told}, expected {expected}");
+    }
+    let file = File::parse(&path, &format!("{text}{good}")).unwrap();
+    assert_eq!(File::parse(&path, &file.render()).unwrap(), file);
+    let config = Config::check(&dir.path().join("b"), file).unwrap();
+    let RoleConfig::Broker(broker) = config.role else {
+        panic!("not a broker");
+    };
+    let [witness] = broker.witnesses.as_slice() else {
+        panic!("{:?}", broker.witnesses);
+    };
+    assert_eq!(witness.key.to_string(), one);
+    assert_eq!(
+        witness.url.to_string(),
+        "https://w.example/submit/add-checkpoint"
+    );
 }
 
 #[test]

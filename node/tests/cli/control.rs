@@ -92,6 +92,7 @@ impl ControlHandler for Script {
             Request::Approve { proposal, .. } => decided(DecisionState::Refused, Some(proposal)),
             Request::Deny { proposal, .. } => decided(DecisionState::Sent, Some(proposal)),
             Request::Freeze { .. } => decided(DecisionState::Sealed, None),
+            Request::Erase { account } => Answer::Erased(account),
             Request::History { account } if account == SUB => Answer::History(vec![HistoryView {
                 height: 0,
                 kind: "genesis".to_owned(),

@@ -110,7 +110,7 @@ fn every_table_of_a_configuration_is_judged_at_once_with_its_lines() {
         at.unwrap() + 1
     };
     for (part, field) in [
-        ("log =", "node.log is"),
+        ("log = \"a=b=c\"", "node.log is"),
         ("ticket_lifetime_s =", "broker.ticket_lifetime_s is 601"),
         ("iss =", "ledger.iss is"),
     ] {

@@ -9,11 +9,11 @@ use warifu_consensus::{
     vote::{Statement, Verb, Vote, Word},
 };
 
-pub(super) const ISS: &str = "https://ledger.example";
+pub(crate) const ISS: &str = "https://ledger.example";
 const IAT: u64 = 1_790_000_000;
 
 /// One account; both operators are the same in all.
-pub(super) struct House {
+pub(crate) struct House {
     device: IdentityKey,
     broker: IdentityKey,
     trust_operator: IdentityKey,
@@ -22,7 +22,7 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) fn new(number: u8) -> House {
+    pub(crate) fn new(number: u8) -> House {
         House {
             device: IdentityKey::from_seed([number; 32]),
             broker: IdentityKey::from_seed([250; 32]),
@@ -32,7 +32,7 @@ impl House {
         }
     }
 
-    pub(super) fn ledger(&self) -> Ledger {
+    pub(crate) fn ledger(&self) -> Ledger {
         Ledger {
             iss: ISS.to_owned(),
             broker: self.broker.public(),
@@ -40,7 +40,7 @@ impl House {
         }
     }
 
-    pub(super) fn sub(&self) -> Sub {
+    pub(crate) fn sub(&self) -> Sub {
         Sub::of_transcript(&self.transcript)
     }
 
@@ -133,7 +133,7 @@ impl House {
     }
 
     /// Genesis and then these kinds.
-    pub(super) fn chain(&self, kinds: &[Kind]) -> Vec<Sealed> {
+    pub(crate) fn chain(&self, kinds: &[Kind]) -> Vec<Sealed> {
         let mut blocks = vec![self.seal(self.claims(Kind::Genesis, 0, Hash::ZERO))];
         for (kind, height) in kinds.iter().zip(1..) {
             let prev = blocks.last().unwrap().block.hash();

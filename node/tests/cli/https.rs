@@ -187,7 +187,7 @@ fn a_scope_that_is_none_is_named_with_its_caller() {
     authority_files(dir.path());
     let tokens = dir.path().join("b/tokens.toml");
     let text = fs::read_to_string(&tokens).unwrap();
-    for scope in Scope::USED {
+    for scope in Scope::USUAL {
         assert!(text.contains(&format!("\"{}\"", scope.name())), "{text}");
     }
     fs::write(&tokens, text.replace("\"desk\"", "\"admin\"")).unwrap();

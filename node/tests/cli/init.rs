@@ -100,7 +100,7 @@ fn secrets_are_private_and_a_token_is_kept_as_a_hash() {
     assert_eq!(caller.aud, "https://ledger.example");
     assert_eq!(
         caller.scopes,
-        Scope::USED,
+        Scope::USUAL,
         "what nothing needs is given to nobody"
     );
     assert!(tokens.caller(&format!("{}x", token.as_str())).is_none());

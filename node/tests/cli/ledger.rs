@@ -251,7 +251,11 @@ impl Files {
     fn new() -> Files {
         let dir = tempfile::tempdir().unwrap();
         let (ledger, blocks) = blocks();
-        fs::write(dir.path().join("ledger.toml"), render_ledger(&ledger)).unwrap();
+        fs::write(
+            dir.path().join("ledger.toml"),
+            render_ledger(&ledger, &crate::log::keys()),
+        )
+        .unwrap();
         fs::write(dir.path().join("export"), export_bytes(&blocks)).unwrap();
         journal(&dir.path().join("data"), &blocks, plain);
         Files(dir)

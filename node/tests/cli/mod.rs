@@ -5,7 +5,7 @@ mod configuration;
 mod control;
 mod doctor;
 mod edges;
-mod house;
+pub(crate) mod house;
 mod https;
 mod init;
 mod ledger;
@@ -28,7 +28,7 @@ fn warifu<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
         .unwrap()
 }
 
-fn run(args: &[&str], dir: &Path) -> Output {
+pub(crate) fn run(args: &[&str], dir: &Path) -> Output {
     let args: Vec<String> = args
         .iter()
         .map(|arg| arg.replace("DIR", dir.to_str().unwrap()))
@@ -37,7 +37,7 @@ fn run(args: &[&str], dir: &Path) -> Output {
 }
 
 #[track_caller]
-fn succeeds(output: &Output) -> String {
+pub(crate) fn succeeds(output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "failed: {stderr}");
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -45,7 +45,7 @@ fn succeeds(output: &Output) -> String {
 
 /// The exit code and what stderr says.
 #[track_caller]
-fn fails(output: &Output, code: i32) -> String {
+pub(crate) fn fails(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     stderr

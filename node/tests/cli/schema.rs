@@ -9,15 +9,23 @@ use super::init_all;
 
 const UNKNOWN: &str = "no_such_field_anywhere";
 
-/// The fields that the parser expects in a table; none if that is no table.
+/// The fields that the parser expects in a table, or in each of several; none if that is no table.
 fn fields(table: &str) -> Vec<String> {
+    let one = fields_below(table, &format!("[{table}]"));
+    if one.is_empty() {
+        return fields_below(table, &format!("[[{table}]]"));
+    }
+    one
+}
+
+fn fields_below(table: &str, header: &str) -> Vec<String> {
     // What is before the table must stand, for the parser to come to it.
-    let head = "[ledger]\niss = \"a\"\nbroker = \"b\"\n[node]\n";
+    let ledger = "[ledger]\niss = \"a\"\nbroker = \"b\"\nlog = \"c\"\n";
     let text = match table {
         "" => format!("{UNKNOWN} = 1\n"),
         "ledger" => format!("[ledger]\n{UNKNOWN} = 1\n"),
-        "node" => format!("[ledger]\niss = \"a\"\nbroker = \"b\"\n[node]\n{UNKNOWN} = 1\n"),
-        _ => format!("{head}[{table}]\n{UNKNOWN} = 1\n"),
+        "node" => format!("{ledger}[node]\n{UNKNOWN} = 1\n"),
+        _ => format!("{ledger}[node]\n{header}\n{UNKNOWN} = 1\n"),
     };
     let Err(ConfigError::Syntax { reason, .. }) = File::parse(Path::new("x"), &text) else {
         panic!("{text} was taken");
@@ -96,7 +104,8 @@ fn init_writes_every_field_and_the_guide_explains_it() {
             // An optional field without a value stands there as a comment.
             let line = line.strip_prefix("# ").unwrap_or(line);
             if let Some(header) = line.strip_prefix('[') {
-                table = header.split(']').next().unwrap().to_owned();
+                let name = header.trim_start_matches('[');
+                table = name.split(']').next().unwrap().to_owned();
             } else if let Some((field, _)) = line.split_once(" =") {
                 written.insert(format!("{table}.{field}"));
             }

@@ -154,6 +154,10 @@ impl Contract {
         }
         let media = answer.headers[header::CONTENT_TYPE].to_str().unwrap();
         let key = (name.clone(), status.as_str().to_owned(), media.to_owned());
+        let body = match media.starts_with("text/") {
+            true => Value::String(text.clone()),
+            false => body,
+        };
         let validator = self.validators.get(&key);
         let validator = validator.unwrap_or_else(|| panic!("{request}: {key:?} is not told"));
         let errors: Vec<String> = validator

@@ -189,6 +189,8 @@ async fn every_endpoint_and_every_problem_of_real_nodes() {
     let account = enrolment(&mut seen, &web, &net, &device).await;
     logins(&mut seen, &web, &device, account).await;
     freezes(&mut seen, &web, &device, account).await;
+    erasing(&mut seen, &web, &net).await;
+    nothing_is_unserved(&seen, &web).await;
     limits(&mut seen, &net, account).await;
     drop(web);
     let net = restored(&mut seen, net, &device, account).await;
@@ -239,7 +241,7 @@ async fn strangers(seen: &mut Seen, web: &Web) {
         web.get(&format!("/v1/logins/{}", text_b64(&[7; 16]))),
     )
     .await;
-    for path in ["", "/history", "/last-login"] {
+    for path in ["", "/history", "/chain", "/last-login"] {
         seen.refused(
             P::UnknownAccount,
             web.get(&format!("/v1/accounts/{unknown}{path}")),
@@ -306,6 +308,8 @@ async fn logins(seen: &mut Seen, web: &Web, device: &Device, account: Sub) {
         seen.ask(of("/last-login")).await.1["login"]["body"]["address"],
         "東京都"
     );
+    let (status, _) = seen.ask(of("/chain?lang=ja")).await;
+    assert_eq!(status, 200);
     let (_, history) = seen.ask(of("/history")).await;
     assert_eq!(history["blocks"].as_array().unwrap().len(), 2);
     let text = history.to_string();
@@ -343,6 +347,34 @@ async fn freezes(seen: &mut Seen, web: &Web, device: &Device, account: Sub) {
     approve(device, &begun).await;
     let login = format!("/v1/logins/{}?wait=20", begun["id"].as_str().unwrap());
     assert_eq!(seen.ask(web.get(&login)).await.1["status"], "admitted");
+}
+
+/// Of an account of its own: erased for good.
+async fn erasing(seen: &mut Seen, web: &Web, net: &Net) {
+    let device = net.device("other").await;
+    let account = enrolment(seen, web, net, &device).await;
+    device.stop().await;
+    let post = |what: &str| web.post(&format!("/v1/accounts/{account}/{what}"), &json!({}));
+    seen.refused(ProblemKind::NotFrozen, post("erase")).await;
+    assert_eq!(seen.ask(post("freeze")).await.0, 200);
+    // Refused as long as the log lacks a block of it.
+    let erased = async {
+        loop {
+            let (status, body) = seen.ask(post("erase")).await;
+            if status.is_success() {
+                return body;
+            }
+            assert_eq!(body["type"], ProblemKind::Pending.urn(), "{body}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let erased = timeout(PATIENCE, erased).await.expect("the log has it");
+    assert_eq!(erased["status"], "erased", "{erased}");
+    seen.refused(ProblemKind::Erased, web.begin(account, "unfreeze"))
+        .await;
+}
+
+async fn nothing_is_unserved(seen: &Seen, web: &Web) {
     let names = contract::at(&web.client, &web.url.parse().unwrap())
         .await
         .names();
@@ -438,7 +470,7 @@ pub(super) async fn restart(net: Net, change: impl FnOnce(&Path)) -> Net {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

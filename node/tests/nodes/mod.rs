@@ -1,6 +1,8 @@
 //! Three nodes on loopback, in one process: real stores, real lines, real keys.
 
+mod browser;
 mod cut;
+mod erasing;
 mod freezes;
 mod http;
 
@@ -9,7 +11,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::time::timeout;
 use warifu_client_sdk::{
-    device::{Decision, Device, DeviceOptions, EnrolStage},
+    device::{Decision, Device, DeviceError, DeviceOptions, EnrolStage},
+    receipt::verify_logged,
     runtime::Clock,
     store::MasterKey,
     transport::{IdentitySecret, Limits, Multiaddr},
@@ -20,6 +23,7 @@ use warifu_consensus::{
     body::Body,
     encoding::text_b64,
     enrol::SixDigits,
+    log::{Algorithm, LogKey, LogKeys},
     party::{Ledger, Role, Sub},
     signature::IdentityKey,
     wire::Reason,
@@ -51,6 +55,22 @@ fn loopback() -> Vec<Multiaddr> {
     vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]
 }
 
+/// What an operator signs the log's checkpoints with.
+fn log_key(seed: u8) -> LogKey {
+    let (name, algorithm) = match seed {
+        2 => ("log.example", Algorithm::Ed25519),
+        _ => ("witness.example", Algorithm::Cosignature),
+    };
+    LogKey::from_seed([seed + 20; 32], name, algorithm).unwrap()
+}
+
+fn log_keys() -> LogKeys {
+    LogKeys {
+        log: log_key(2).public().clone(),
+        witness: log_key(3).public().clone(),
+    }
+}
+
 /// A challenge is good for one block.
 fn fresh_nonce() -> String {
     let mut bytes = [0; 32];
@@ -80,6 +100,8 @@ fn options<'a>(
         identity: Arc::new(IdentityKey::from_seed([seed; 32])),
         wire_identity: IdentitySecret::new([seed; 32]),
         data,
+        log_keys: log_keys(),
+        log_key: log_key(seed),
         master_key: master(seed),
         sync_delay: std::time::Duration::ZERO,
         listen: loopback(),
@@ -165,16 +187,20 @@ async fn start_broker(dir: &TempDir, ledger: &Ledger, other: &[Multiaddr]) -> Br
 
 impl Net {
     async fn device(&self, name: &str) -> Device {
+        self.start_device(name).await.unwrap()
+    }
+
+    async fn start_device(&self, name: &str) -> Result<Device, DeviceError> {
         Device::start(DeviceOptions {
             dir: self.dir.path().join(name),
             master_key: master(9),
             ledger: self.ledger.clone(),
+            log_keys: log_keys(),
             clock: node_clock(),
             signing: tokio::runtime::Handle::current(),
             limits: Limits::default(),
         })
         .await
-        .unwrap()
     }
 
     async fn enrol(&self, device: &Device) -> (Sub, [u8; 32]) {
@@ -305,6 +331,12 @@ async fn a_customer_enrols_logs_in_refuses_and_freezes() {
         assert_eq!(sealed.block.claims().aud, AUD);
         let late = net.broker.cancel(CALLER, began.id).await;
         assert_eq!(late, Err(DeskError::Ended));
+        // Its proof comes soon, and a stranger can check it.
+        let proof = net.broker.proof(&sealed, PATIENCE).await.unwrap();
+        let proof = proof.expect("the block is in the log").to_string();
+        let logged = verify_logged(&sealed.block, &proof, &log_keys()).unwrap();
+        assert!(logged.checkpoint.size > height, "{logged:?}");
+        assert!(proof.len() <= 1400, "{} bytes", proof.len());
     }
 
     // A cancel is taken before the lock, and its repeat too.
@@ -366,7 +398,9 @@ async fn a_customer_enrols_logs_in_refuses_and_freezes() {
     let decision = device.approve(proposal, began.number).await.unwrap();
     assert!(matches!(decision, Decision::Sealed(_)), "{decision:?}");
     let frozen = net.broker.freeze(account).await.unwrap();
-    assert!(matches!(frozen, Frozen::Sealed(_)), "{frozen:?}");
+    let Frozen::Sealed(frozen) = frozen else {
+        panic!("{frozen:?}");
+    };
 
     let history = net.broker.history(account, None, 100).await.unwrap();
     let kinds: Vec<&str> = history
@@ -390,6 +424,32 @@ async fn a_customer_enrols_logs_in_refuses_and_freezes() {
             .map(|b| b.channel.as_str()),
         Some("web")
     );
+    assert_eq!(
+        device.checkpoint().await,
+        None,
+        "at its first line the log was empty"
+    );
+    device.stop().await;
+    // A device that comes back sees how the log has grown.
+    let proof = net.broker.proof(&frozen, PATIENCE).await.unwrap();
+    proof.expect("the log has the last block");
+    let device = timeout(PATIENCE, async {
+        loop {
+            if let Ok(device) = net.start_device("device").await {
+                return device;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("its directory is free again");
+    timeout(PATIENCE, async {
+        while device.checkpoint().await.is_none_or(|seen| seen.size < 9) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the device sees the log");
     device.stop().await;
     net.broker.stop().await;
     net.trust_operator.stop().await;

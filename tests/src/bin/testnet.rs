@@ -1,7 +1,7 @@
 //! `scripts/testnet`: three nodes of this machine's `warifu`, to try or to watch.
 //!
 //! Without `--demo` it keeps the nodes up and prints the commands to try. With `--demo` it plays
-//! an enrolment, a login, its offline verification, and four ways of refusing; everything that is
+//! an enrolment, a login, its place in the log, its offline verification, and four ways of refusing; everything that is
 //! shown was done by the processes, through the command line that users have.
 #![expect(
     clippy::indexing_slicing,
@@ -79,7 +79,7 @@ fn keep_up(warifu: Warifu, dir: &Path) -> Result<(), Trouble> {
     println!("  warifu enrol ticket $SERVICE --customer alice");
     println!("  warifu device enrol - --dir $DEVICE      # in a third terminal; paste the URI");
     println!("  # log in: the page shows a number; the customer types it into the device");
-    println!("  warifu login $SERVICE --customer alice");
+    println!("  warifu login $SERVICE --customer alice --proof");
     println!("  warifu device pending --dir $DEVICE");
     println!("  warifu device approve --number NN --dir $DEVICE");
     println!("  # or refuse");
@@ -97,6 +97,23 @@ fn keep_up(warifu: Warifu, dir: &Path) -> Result<(), Trouble> {
         net.node(Node::TrustOperator).display(),
         net.ledger()
     );
+    let logs = [Node::Broker, Node::TrustOperator].map(|node| net.said(node, "log"));
+    if let [Some(broker), Some(trust_operator)] = logs {
+        println!("  # the log: computed again by anybody, and both operators' followed");
+        println!("  warifu ledger audit {broker} --ledger {}", net.ledger());
+        println!(
+            "  warifu ledger watch {broker} {trust_operator} --ledger {}",
+            net.ledger()
+        );
+    }
+    for node in [Node::Broker, Node::TrustOperator] {
+        if let Some(url) = net.said(node, "log") {
+            println!(
+                "  # the log in a browser, as the {} keeps it: {url}/",
+                node.name()
+            );
+        }
+    }
     println!("\nCtrl-C stops all three and deletes the data; --dir DIR keeps it.");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -148,7 +165,8 @@ impl Demo {
             println!("   {:<15} {}", node.name(), self.net.node(node).display());
         }
         let account = self.enrol()?;
-        let block = self.login(&account)?;
+        let (block, proof) = self.login(&account)?;
+        self.logged(&proof)?;
         self.offline(&block)?;
         self.heads(&account)?;
         self.denied()?;
@@ -200,9 +218,9 @@ impl Demo {
         Ok(account)
     }
 
-    fn login(&self, account: &str) -> Result<String, Trouble> {
+    fn login(&self, account: &str) -> Result<(String, Value), Trouble> {
         self.step("A login: the broker proposes, the device assents, the trust operator seals");
-        let login = self.net.begin(CUSTOMER)?;
+        let login = self.net.begin_with(CUSTOMER, &["--proof"])?;
         println!("   the page shows the number {}", login.number());
         let proposal = self.net.asked()?;
         println!("   the device is asked about block {proposal}");
@@ -221,7 +239,34 @@ impl Demo {
         println!("   {block}\n");
         println!("   {}\n", ended.line["jwk"]);
         println!("   its account: {account}");
-        Ok(block)
+        Ok((block, ended.line))
+    }
+
+    fn logged(&self, login: &Value) -> Result<(), Trouble> {
+        self.step("In the log: an inclusion proof, and a checkpoint that both operators signed");
+        let proof = login["proof"].as_str().ok_or("the login has no proof")?;
+        println!(
+            "   leaf {} of {}: the proof came with the login and was verified with pinned keys\n",
+            login["index"], login["size"]
+        );
+        println!("{}", indented(proof));
+        for node in [Node::Broker, Node::TrustOperator] {
+            let checkpoint = self.net.checkpoint(node)?;
+            println!("\n   what the {} serves to everybody:\n", node.name());
+            println!("{}", indented(&checkpoint));
+        }
+        let url = self
+            .net
+            .said(Node::TrustOperator, "log")
+            .unwrap_or_default();
+        let ledger = self.net.ledger();
+        let audited = self
+            .net
+            .warifu
+            .text(["ledger", "audit", url, "--ledger", &ledger])?;
+        println!("\n   anyone can compute it again:\n");
+        println!("{}", indented(&audited));
+        Ok(())
     }
 
     fn offline(&self, block: &str) -> Result<(), Trouble> {

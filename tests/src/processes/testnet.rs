@@ -60,6 +60,9 @@ pub struct Testnet {
     ready: BTreeMap<Node, String>,
 }
 
+/// Where both operators serve the log: each names the port that it got when it is ready.
+const LOG_HTTP: &str = "127.0.0.1:0";
+
 /// A port of loopback that is free now.
 fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
@@ -121,6 +124,8 @@ impl Testnet {
             &listen(broker),
             "--http",
             &http,
+            "--log-http",
+            LOG_HTTP,
         ])?;
         net.warifu.json([
             "init",
@@ -133,6 +138,8 @@ impl Testnet {
             &listen(trust_operator),
             "--unfreeze-delay",
             "0",
+            "--log-http",
+            LOG_HTTP,
         ])?;
         net.warifu
             .json(["init", "broker", "--dir", &b, "--trust-operator", &card(&t)])?;
@@ -313,19 +320,21 @@ impl Testnet {
 
     /// Whether the broker says that logins are possible.
     fn is_ready(&self) -> bool {
-        let ask = || -> std::io::Result<String> {
-            let host = self.http.trim_start_matches("http://");
-            let mut line = TcpStream::connect(host)?;
-            line.set_read_timeout(Some(Duration::from_secs(1)))?;
-            write!(
-                line,
-                "GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-            )?;
-            let mut answer = String::new();
-            line.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        get(&self.http, "/readyz").is_ok_and(|answer| answer.is_some())
+    }
+
+    /// The newest checkpoint that an operator's log listener serves, as text.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn checkpoint(&self, node: Node) -> Result<String, Failed> {
+        let doing = "fetch the checkpoint";
+        let none = |what| io(doing)(std::io::Error::other(what));
+        let url = self
+            .said(node, "log")
+            .ok_or_else(|| none("no log is served"))?;
+        let served = get(url, "/checkpoint").map_err(io(doing))?;
+        served.ok_or_else(|| none("not answered with 200"))
     }
 
     /// SIGKILL, as a power loss would end it.
@@ -425,11 +434,18 @@ impl Testnet {
     /// # Errors
     /// [`Failed`] when the broker refuses to begin.
     pub fn begin(&self, customer: &str) -> Result<OpenLogin, Failed> {
-        let options = self.login_service();
+        self.begin_with(customer, &[])
+    }
+
+    /// Begins a login with more options of the command.
+    ///
+    /// # Errors
+    /// [`Failed`] when the broker refuses to begin.
+    pub fn begin_with(&self, customer: &str, options: &[&str]) -> Result<OpenLogin, Failed> {
         let mut command = self
             .warifu
             .command(["login", "--customer", customer, "--json"]);
-        OpenLogin::spawn(command.args(options))
+        OpenLogin::spawn(command.args(self.login_service()).args(options))
     }
 
     /// What the device asks its customer, waiting a while; the proposal's hash.
@@ -476,6 +492,21 @@ impl Testnet {
         self.warifu
             .json(["ledger", "verify", &dir, "--ledger", &self.ledger()])
     }
+}
+
+/// The body of what a listener on loopback answers with 200.
+fn get(url: &str, path: &str) -> std::io::Result<Option<String>> {
+    let host = url.trim_start_matches("http://");
+    let mut line = TcpStream::connect(host)?;
+    line.set_read_timeout(Some(Duration::from_secs(1)))?;
+    write!(
+        line,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    line.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Ok(head.starts_with("HTTP/1.1 200").then(|| body.to_owned()))
 }
 
 /// Sends a signal to a process.

@@ -444,17 +444,28 @@ pub(crate) fn read_record(
     position: &Position,
 ) -> std::io::Result<Option<Vec<u8>>> {
     file.seek(SeekFrom::Start(position.offset))?;
-    let mut start = [0; LENGTH_BYTES];
-    let mut chain = [0; FRAME_HEADER_BYTES - LENGTH_BYTES];
-    file.read_exact(&mut start)?;
-    file.read_exact(&mut chain)?;
-    let length = parse_length(&start, position.segment, position.offset)
-        .map(|length| length.payload)
-        .filter(|length| *length <= RECORD_LIMIT_BYTES);
-    let Some(length) = length else {
+    let start = read_frame_start(file, position.segment, position.offset)?;
+    let Some((length, chain)) = start else {
         return Ok(None);
     };
     let mut payload = vec![0; length];
     file.read_exact(&mut payload)?;
     Ok((chain_hash(&position.previous, &payload) == chain).then_some(payload))
+}
+
+/// What a frame begins with, read where it should stand: its payload's length and its chain hash; `None` if no
+/// frame stands there. The payload is not looked at.
+pub(crate) fn read_frame_start(
+    reader: &mut impl Read,
+    segment: u64,
+    offset: u64,
+) -> std::io::Result<Option<(usize, [u8; 32])>> {
+    let mut start = [0; LENGTH_BYTES];
+    let mut chain = [0; FRAME_HEADER_BYTES - LENGTH_BYTES];
+    reader.read_exact(&mut start)?;
+    reader.read_exact(&mut chain)?;
+    let length = parse_length(&start, segment, offset)
+        .map(|length| length.payload)
+        .filter(|length| *length <= RECORD_LIMIT_BYTES);
+    Ok(length.map(|length| (length, chain)))
 }

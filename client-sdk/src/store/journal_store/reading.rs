@@ -55,7 +55,7 @@ impl<I: Index> JournalStore<I> {
         Ok(Layout { indexed, recent })
     }
 
-    fn positions(
+    pub(super) fn positions(
         &self,
         stream: StreamId,
         layout: &Layout,
@@ -123,7 +123,12 @@ impl<I: Index> JournalStore<I> {
         self.bodies(stream, &positions, records.start == 0)
     }
 
-    fn unreadable(&self, position: &Position, path: &Path, error: io::Error) -> StoreError {
+    pub(super) fn unreadable(
+        &self,
+        position: &Position,
+        path: &Path,
+        error: io::Error,
+    ) -> StoreError {
         match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => self.mismatch(position),
             _ => StoreError::io("read", path)(error),
@@ -131,7 +136,7 @@ impl<I: Index> JournalStore<I> {
     }
 
     /// Index and journal disagree: finds out which of them is wrong.
-    fn mismatch(&self, position: &Position) -> StoreError {
+    pub(super) fn mismatch(&self, position: &Position) -> StoreError {
         if let Err(error) = walk(&self.dir, position.segment) {
             return error;
         }

@@ -31,6 +31,6 @@ pub(super) fn rewrite(shared: &Shared) -> Result<Tail, StoreError> {
     let file = &shared.file;
     let disk = &file.options.disk;
     let tail = create_segment(disk, &file.dir, &file.identity, 1, CHAIN_START, &payloads)?;
-    shared.file.live.set_file_bytes(tail.offset);
+    shared.file.live.compacted(tail.offset);
     Ok(tail)
 }

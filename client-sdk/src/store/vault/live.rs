@@ -1,7 +1,7 @@
 //! The vault's live secrets, still sealed, and the count of what its file holds besides them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -48,6 +48,8 @@ struct State {
     secrets: BTreeMap<VaultKey, (Sealed, u64)>,
     live_bytes: u64,
     file_bytes: u64,
+    /// Streams forgotten as a whole whose sealed bytes the file may still hold.
+    remains: BTreeSet<StreamId>,
 }
 
 /// The live secrets.
@@ -88,6 +90,7 @@ impl State {
                 for key in self.keys(stream) {
                     self.forget(&key);
                 }
+                self.remains.insert(stream);
             }
         }
     }
@@ -127,6 +130,17 @@ impl Live {
 
     pub(crate) fn set_file_bytes(&self, bytes: u64) {
         self.state().file_bytes = bytes;
+    }
+
+    /// The file was rewritten with what is live only, and has this length.
+    pub(crate) fn compacted(&self, bytes: u64) {
+        let mut state = self.state();
+        state.file_bytes = bytes;
+        state.remains.clear();
+    }
+
+    pub(crate) fn has_remains(&self, stream: StreamId) -> bool {
+        self.state().remains.contains(&stream)
     }
 
     pub(crate) fn file_bytes(&self) -> u64 {

@@ -46,6 +46,7 @@ use super::{
     },
 };
 pub use inspect::inspect_vault;
+pub(crate) use inspect::{Step, walk};
 pub use master_key::MasterKey;
 
 const VAULT_MAGIC: [u8; 14] = *b"warifu-vault\0\0";
@@ -228,6 +229,13 @@ impl Vault {
             Change::RemoveStream { stream }
         })
         .await
+    }
+
+    /// Whether the file may still hold sealed bytes of a stream that was forgotten as a whole: a crash came before the
+    /// compaction.
+    #[must_use]
+    pub fn has_remains(&self, stream: StreamId) -> bool {
+        self.shared.file.live.has_remains(stream)
     }
 
     /// Rewrites the file with the live secrets only: everything forgotten before is gone from it

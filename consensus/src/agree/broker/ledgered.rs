@@ -94,7 +94,10 @@ impl Ledgered {
                     self.want_freeze(self.base.head().map_or(0, |head| head.height));
                 }
             }
-            Record::Checkpoint(_) | Record::OldCheckpoint(_) | Record::Settled => {}
+            Record::Checkpoint(_)
+            | Record::OldCheckpoint(_)
+            | Record::Settled
+            | Record::Erased { .. } => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());

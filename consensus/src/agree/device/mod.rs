@@ -126,7 +126,8 @@ impl Ledgered {
             Record::Body { .. }
             | Record::Checkpoint(_)
             | Record::OldCheckpoint(_)
-            | Record::Settled => {}
+            | Record::Settled
+            | Record::Erased { .. } => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());

@@ -131,7 +131,10 @@ impl Ledgered {
             Record::Conflict(_) | Record::HeadConflict { .. } => {
                 self.conflict = Conflict::with(&self.base, record);
             }
-            Record::Checkpoint(_) | Record::OldCheckpoint(_) | Record::Settled => {}
+            Record::Checkpoint(_)
+            | Record::OldCheckpoint(_)
+            | Record::Settled
+            | Record::Erased { .. } => {}
             Record::Dead => {
                 if let Base::Founding(f) = &self.base {
                     self.base = Base::Dead(f.clone());

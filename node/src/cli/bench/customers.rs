@@ -124,7 +124,8 @@ async fn hear(heard: Arc<Heard>, mut lines: Lines<BufReader<ChildStdout>>) {
             Ok(Said::Lines { up }) => {
                 heard.lines.send_replace(up);
             }
-            Ok(Said::Ready { .. } | Said::Flooded { .. }) => {}
+            // The rest is other processes' to say.
+            Ok(_) => {}
             Err(error) => heard.failed(usize::MAX, format!("a line of the devices: {error}")),
         }
     }

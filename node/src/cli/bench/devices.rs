@@ -101,12 +101,12 @@ async fn serve(args: &Args) -> Result<(), Failure> {
                     drop(customer.numbers.send((nonce, number)).await);
                 }
             }
-            // Nobody here is hostile.
-            Told::Flood { .. } => {}
             Told::Lines => {
                 let up = lines_up(&devices).await?;
                 drop(said.send(Said::Lines { up }).await);
             }
+            // What others are told: nobody here is hostile, or an operator.
+            _ => {}
         }
     }
     for customer in &devices {
@@ -198,6 +198,7 @@ async fn start(bench: PathBuf, number: usize) -> Result<Device, Failure> {
         dir: config.node.data,
         master_key,
         ledger: config.ledger,
+        log_keys: config.log_keys,
         clock: node_clock(),
         signing: tokio::runtime::Handle::current(),
         limits: Limits::default(),

@@ -5,6 +5,7 @@
 //! login is agreed by all three and verified. Customers approve by themselves here and nowhere else.
 
 mod all;
+mod audit;
 mod customers;
 mod devices;
 mod enrol;
@@ -14,6 +15,7 @@ mod floor;
 mod hostile;
 mod idle;
 mod load;
+mod log;
 mod logins;
 mod marker;
 mod measured;
@@ -42,12 +44,19 @@ pub(super) enum Command {
     All(all::Args),
     /// Logins at a steady pace, calm and under hostile peers in turn: what the peers cost the customers.
     Hostile(hostile::Args),
+    /// What an audit of a directory costs, beside the same signatures verified alone.
+    Audit(audit::Args),
+    /// The global log's own path: blocks fed in at both operators, until proofs can be made of them.
+    Log(log::Args),
     /// The process of devices that the others start.
     #[command(hide = true)]
     Devices(devices::Args),
     /// The process of hostile peers.
     #[command(hide = true)]
     Flood(flood::Args),
+    /// The process of one operator of `bench log`.
+    #[command(hide = true)]
+    LogSide(log::SideArgs),
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
@@ -56,8 +65,11 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Idle(args) => idle::run(&args, output),
         Command::All(args) => all::run(&args, output),
         Command::Hostile(args) => hostile::run(&args, output),
+        Command::Audit(args) => audit::run(&args, output),
         Command::Devices(args) => devices::run(&args),
         Command::Flood(args) => flood::run(&args),
+        Command::Log(args) => log::run(&args, output),
+        Command::LogSide(args) => log::run_side(&args),
     }
 }
 
@@ -68,25 +80,30 @@ fn play<T>(
     act: impl AsyncFnOnce(&mut Stage) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     block_on(async {
-        let watch = |kind| signal(kind).map_err(|error| Failure::from_error(Exit::Io, &error));
-        let mut interrupt = watch(SignalKind::interrupt())?;
-        let mut terminate = watch(SignalKind::terminate())?;
-        let mut hangup = watch(SignalKind::hangup())?;
         let mut stage = Stage::new(args, sync_delay_ms)?;
-        let stopped = |name| {
-            let text = format!("stopped by {name} before anything was measured");
-            Err(Failure::new(Exit::Io, text))
-        };
-        let done = tokio::select! {
-            done = act(&mut stage) => done,
-            _ = interrupt.recv() => stopped("SIGINT"),
-            _ = terminate.recv() => stopped("SIGTERM"),
-            _ = hangup.recv() => stopped("SIGHUP"),
-        };
+        let done = unless_stopped(act(&mut stage)).await;
         let closed = stage.close().await;
         let done = done?;
         closed.map(|()| done)
     })
+}
+
+/// What `work` comes to, unless a signal comes first.
+async fn unless_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let watch = |kind| signal(kind).map_err(|error| Failure::from_error(Exit::Io, &error));
+    let mut interrupt = watch(SignalKind::interrupt())?;
+    let mut terminate = watch(SignalKind::terminate())?;
+    let mut hangup = watch(SignalKind::hangup())?;
+    let stopped = |name| {
+        let text = format!("stopped by {name} before anything was measured");
+        Err(Failure::new(Exit::Io, text))
+    };
+    tokio::select! {
+        done = work => done,
+        _ = interrupt.recv() => stopped("SIGINT"),
+        _ = terminate.recv() => stopped("SIGTERM"),
+        _ = hangup.recv() => stopped("SIGHUP"),
+    }
 }
 
 /// A bar on a terminal's stderr; nothing elsewhere.

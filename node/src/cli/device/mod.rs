@@ -62,6 +62,12 @@ enum Command {
         #[arg(allow_hyphen_values = true)]
         account: Option<String>,
     },
+    /// Erase an account on this device for good: its share and all keys are forgotten, its blocks open no more.
+    Erase {
+        /// The account, in full: nothing undoes it.
+        #[arg(allow_hyphen_values = true)]
+        account: String,
+    },
     /// An account's blocks, newest first.
     History {
         /// The account; may be left out if the device has just one.
@@ -92,6 +98,7 @@ pub(super) fn run(args: Args, output: Output) -> Result<(), Failure> {
             Command::Approve { proposal, number } => device.approve(proposal, number).await,
             Command::Deny { proposal, not_me } => device.deny(proposal, not_me).await,
             Command::Freeze { account } => device.freeze(account).await,
+            Command::Erase { account } => device.erase(account).await,
             Command::History { account } => device.history(account).await,
             Command::Accounts => device.accounts().await,
         }
@@ -207,6 +214,18 @@ impl Device {
         let account = self.account(account).await?;
         let decision = self.decide(Request::Freeze { account }).await?;
         self.tell(&decision, words::FROZEN, words::FREEZING)
+    }
+
+    async fn erase(&self, account: String) -> Result<(), Failure> {
+        let erased = match self.ask(Request::Erase { account }).await? {
+            Answer::Erased(account) => account,
+            other => return Err(unexpected(&other)),
+        };
+        let output = self.output;
+        output.print(&serde_json::json!({ "erased": erased }), || {
+            let text = output.lang().both(words::ERASED.0, words::ERASED.1);
+            format!("{text}\n({erased})")
+        })
     }
 
     async fn decide(&self, request: Request) -> Result<DecisionView, Failure> {
@@ -388,6 +407,7 @@ fn unexpected(answer: &Answer) -> Failure {
         Answer::Accounts(_) => "accounts",
         Answer::Pending(_) => "pending",
         Answer::Decided(_) => "decided",
+        Answer::Erased(_) => "erased",
         Answer::History(_) => "history",
         Answer::Refused(_) => "refused",
     };

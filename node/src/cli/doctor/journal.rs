@@ -19,6 +19,7 @@ use warifu_consensus::{
 use super::{Patient, finding::Report, index::Copied};
 use crate::{
     export::{self, MAX_ENTRY},
+    log::LogRecord,
     output::Exit,
     progress,
 };
@@ -120,12 +121,17 @@ impl Journal {
                 self.take_own(own);
                 continue;
             }
+            if record.stream == StreamId::LOG {
+                LogRecord::decode(entry).map_err(|e| stopped(e.to_string()))?;
+                continue;
+            }
             let sub = Sub(record.stream.0);
             match wire::decode::<Record, MAX_ENTRY>(entry) {
                 Ok(Record::Founding(_)) => {
                     self.accounts.insert(sub);
                 }
-                Ok(Record::Dead) => {
+                // Neither has secrets any more.
+                Ok(Record::Dead | Record::Erased { .. }) => {
                     self.accounts.remove(&sub);
                 }
                 Ok(_) => {}

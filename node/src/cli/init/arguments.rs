@@ -38,6 +38,9 @@ pub(in crate::cli) struct Broker {
     /// The certificate's key, PEM, mode 0600; relative to the directory.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub(super) private_key: Option<String>,
+    /// Where the log and its pages are served for everyone, such as 0.0.0.0:7204 [default: nowhere].
+    #[arg(long, value_name = "IP:PORT")]
+    pub(super) log_http: Option<String>,
     /// What the first login service's blocks name as relying party [default: as --iss].
     #[arg(long, value_name = "ORIGIN")]
     pub(super) aud: Option<String>,
@@ -63,6 +66,9 @@ pub(in crate::cli) struct TrustOperator {
     /// Where others reach this node [default: as --listen].
     #[arg(long, value_name = "ADDRESS")]
     pub(super) announce: Vec<String>,
+    /// Where the log and its pages are served for everyone, such as 0.0.0.0:7204 [default: nowhere].
+    #[arg(long, value_name = "IP:PORT")]
+    pub(super) log_http: Option<String>,
     /// Seconds that must pass between a freeze and an unfreeze [default: 3600].
     #[arg(long, value_name = "SECONDS")]
     pub(super) unfreeze_delay: Option<u64>,

@@ -18,7 +18,8 @@ use serde_json::json;
 use warifu_client_sdk::transport::Multiaddr;
 use warifu_consensus::{
     encoding::text_b64,
-    party::{Ledger, Role},
+    log::{Algorithm, KeyError, LogKey, NoteKey},
+    party::Role,
     signature::IdentityKey,
 };
 
@@ -29,7 +30,8 @@ use arguments::{
 use crate::{
     config::{
         Card, Config, ConfigError, DeviceTable, FILE_NAME, File, LedgerTable, NodeTable,
-        TrustOperatorTable, default_master_key, file, read_ledger, render_ledger,
+        TrustOperatorTable, checkpoint_key, default_master_key, file, read_ledger, read_log_keys,
+        render_ledger,
     },
     output::{Exit, Failure, Output, role_name},
     secrets::{
@@ -87,6 +89,9 @@ fn broker(args: arguments::Broker, output: Output) -> Result<(), Failure> {
     let known = before.and_then(|file| file.ledger.trust_operator.as_ref());
     let found = card.as_ref().map(|card| text_b64(&card.public_key));
     let trust_operator = place.once("trust operator", found, known)?;
+    let known = before.and_then(|file| file.ledger.witness.as_ref());
+    let found = card.as_ref().map(|card| card.log_key.to_string());
+    let witness = place.once("witness", found, known)?;
     let mut broker = old.cloned().unwrap_or_default();
     broker.announce = announce.unwrap_or_else(|| listen.clone().unwrap_or_default());
     broker.http = http.unwrap_or(broker.http);
@@ -100,13 +105,15 @@ fn broker(args: arguments::Broker, output: Output) -> Result<(), Failure> {
     if let Some(card) = &card {
         broker.trust_operator_addresses = texts(&card.addresses);
     }
-    let node = place.node(listen)?;
+    let node = place.operator_node(listen, args.log_http)?;
     let tokens = dir.join(&broker.tokens);
-    let wanted = |public: &[u8; 32]| File {
+    let wanted = |public: &[u8; 32], log: &NoteKey| File {
         ledger: LedgerTable {
             iss: iss.clone(),
             broker: text_b64(public),
             trust_operator: trust_operator.clone(),
+            log: log.to_string(),
+            witness: witness.clone(),
         },
         node: node.clone(),
         broker: Some(broker.clone()),
@@ -141,6 +148,8 @@ fn trust_operator(args: arguments::TrustOperator, output: Output) -> Result<(), 
     )?;
     let key = Some(text_b64(&card.public_key));
     let broker = place.once("broker", key, before.map(|file| &file.ledger.broker))?;
+    let key = Some(card.log_key.to_string());
+    let log = place.once("log", key, before.map(|file| &file.ledger.log))?;
     let listen = place.list("listen", args.listen, before.map(|file| &file.node.listen))?;
     let announce = place.list("announce", args.announce, old.map(|old| &old.announce))?;
     let delay = place.once(
@@ -153,12 +162,14 @@ fn trust_operator(args: arguments::TrustOperator, output: Output) -> Result<(), 
         unfreeze_delay_s: delay.unwrap_or_else(file::unfreeze_delay_s),
         broker_addresses: old.map_or_else(Vec::new, |old| old.broker_addresses.clone()),
     };
-    let node = place.node(listen)?;
-    let wanted = |public: &[u8; 32]| File {
+    let node = place.operator_node(listen, args.log_http)?;
+    let wanted = |public: &[u8; 32], witness: &NoteKey| File {
         ledger: LedgerTable {
             iss: iss.clone().unwrap_or_default(),
             broker: broker.clone().unwrap_or_default(),
             trust_operator: Some(text_b64(public)),
+            log: log.clone().unwrap_or_default(),
+            witness: Some(witness.to_string()),
         },
         node: node.clone(),
         broker: None,
@@ -175,7 +186,9 @@ fn device(args: arguments::Device, output: Output) -> Result<(), Failure> {
     )?;
     let dir = args.dir.unwrap_or_default();
     let place = Place::open(&dir, Role::Device)?;
-    let ledger = read_ledger(&args.ledger.unwrap_or_default()).map_err(configuration)?;
+    let path = args.ledger.unwrap_or_default();
+    let ledger = read_ledger(&path).map_err(configuration)?;
+    let keys = read_log_keys(&path).map_err(configuration)?;
     let before = place.before.as_ref();
     let old = before.map(|file| &file.ledger);
     let iss = place.once("iss", Some(ledger.iss), old.map(|old| &old.iss))?;
@@ -183,12 +196,17 @@ fn device(args: arguments::Device, output: Output) -> Result<(), Failure> {
     let broker = place.once("broker", Some(broker), old.map(|old| &old.broker))?;
     let known = old.and_then(|old| old.trust_operator.as_ref());
     let trust_operator = place.once("trust operator", Some(trust_operator), known)?;
+    let log = place.once("log", Some(keys.log.to_string()), old.map(|old| &old.log))?;
+    let known = old.and_then(|old| old.witness.as_ref());
+    let witness = place.once("witness", Some(keys.witness.to_string()), known)?;
     let device = before.and_then(|file| file.device.clone());
     let file = File {
         ledger: LedgerTable {
             iss: iss.unwrap_or_default(),
             broker: broker.unwrap_or_default(),
             trust_operator,
+            log: log.unwrap_or_default(),
+            witness,
         },
         node: place.node(Some(Vec::new()))?,
         broker: None,
@@ -324,6 +342,19 @@ impl<'a> Place<'a> {
         ))
     }
 
+    /// [`Place::node`] of an operator, who may serve the log; a later run may add that.
+    fn operator_node(
+        &self,
+        listen: Option<Vec<String>>,
+        log_http: Option<String>,
+    ) -> Result<NodeTable, Failure> {
+        let mut node = self.node(listen)?;
+        let before = Some(&node.log_http).filter(|address| !address.is_empty());
+        let log_http = self.once("log http address", log_http, before)?;
+        node.log_http = log_http.unwrap_or_default();
+        Ok(node)
+    }
+
     /// Once a configuration stands, a missing key is a loss to be told, not a key to be made.
     fn identity(&self, path: &Path) -> Result<IdentitySeed, Failure> {
         let seed = if self.before.is_some() {
@@ -346,12 +377,14 @@ impl<'a> Place<'a> {
     /// Writes what is missing of an operator's directory, the configuration last, and tells.
     fn finish(
         &self,
-        wanted: impl Fn(&[u8; 32]) -> File,
+        wanted: impl Fn(&[u8; 32], &NoteKey) -> File,
         output: Output,
         tokens: impl FnOnce(bool) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         // Checked with any key first: wrong arguments leave nothing behind.
-        let trial = wanted(&IdentityKey::from_seed([0; 32]).public());
+        let none = LogKey::from_seed([0; 32], "none", self.algorithm()).map_err(key_name)?;
+        let trial = wanted(&IdentityKey::from_seed([0; 32]).public(), none.public());
+        let iss = trial.ledger.iss.clone();
         let identity = trial.node.identity.clone();
         let identity = self
             .dir
@@ -359,7 +392,13 @@ impl<'a> Place<'a> {
         let node = trial.node.clone();
         check_but_keys(self.dir, trial)?;
         let seed = self.identity(&identity)?;
-        let file = wanted(&seed.public());
+        let path = node
+            .checkpoint_key
+            .clone()
+            .unwrap_or_else(file::checkpoint_key);
+        let log_key = checkpoint_key(&self.dir.join(path), &iss, self.role, self.before.is_none());
+        let log_key = log_key.map_err(configuration)?;
+        let file = wanted(&seed.public(), log_key.public());
         if let Some(before) = &self.before {
             let (found, expected) = (own_key(&file, self.role), own_key(before, self.role));
             if found != expected {
@@ -371,7 +410,7 @@ impl<'a> Place<'a> {
             }
         }
         let ledger = match Config::check(self.dir, file.clone()) {
-            Ok(config) => Some(config.ledger),
+            Ok(config) => Some((config.ledger, config.log_keys)),
             Err(ConfigError::Incomplete { .. }) => None,
             Err(error) => return Err(configuration(error)),
         };
@@ -380,18 +419,25 @@ impl<'a> Place<'a> {
             .unwrap_or_else(|| default_master_key(self.dir));
         self.master_key(&self.dir.join(master_key))?;
         tokens(self.before.is_none())?;
-        let card = self.card(&file, seed.public());
+        let card = self.card(&file, seed.public(), log_key.public().clone());
         let card_path = self.dir.join("card.toml");
         put(&card_path, &card.render(), 0o644)?;
         let ledger_path = self.dir.join("ledger.toml");
-        if let Some(ledger) = &ledger {
-            put(&ledger_path, &render_ledger(ledger), 0o644)?;
+        if let Some((ledger, keys)) = &ledger {
+            put(&ledger_path, &render_ledger(ledger, keys), 0o644)?;
         }
         self.write(&file)?;
-        self.tell(&card, ledger.as_ref(), output)
+        self.tell(&card, ledger.is_some(), output)
     }
 
-    fn card(&self, file: &File, public_key: [u8; 32]) -> Card {
+    fn algorithm(&self) -> Algorithm {
+        match self.role {
+            Role::TrustOperator => Algorithm::Cosignature,
+            Role::Broker | Role::Device => Algorithm::Ed25519,
+        }
+    }
+
+    fn card(&self, file: &File, public_key: [u8; 32], log_key: NoteKey) -> Card {
         let announce = match (&file.broker, &file.trust_operator) {
             (Some(broker), _) => broker.announce.as_slice(),
             (None, Some(trust_operator)) => trust_operator.announce.as_slice(),
@@ -401,6 +447,7 @@ impl<'a> Place<'a> {
             role: self.role,
             iss: file.ledger.iss.clone(),
             public_key,
+            log_key,
             addresses: announce
                 .iter()
                 .filter_map(|text| text.parse().ok())
@@ -417,7 +464,7 @@ impl<'a> Place<'a> {
         secrets::replace(&path, file.render().as_bytes(), 0o600).map_err(secret)
     }
 
-    fn tell(&self, card: &Card, ledger: Option<&Ledger>, output: Output) -> Result<(), Failure> {
+    fn tell(&self, card: &Card, complete: bool, output: Output) -> Result<(), Failure> {
         let path = |name: &str| self.dir.join(name).display().to_string();
         let token = (self.role == Role::Broker).then(|| path(TOKEN_FILE));
         let answer = json!({
@@ -426,9 +473,9 @@ impl<'a> Place<'a> {
             "public_key": text_b64(&card.public_key),
             "peer_id": card.peer_id(),
             "card": path("card.toml"),
-            "ledger": ledger.map(|_| path("ledger.toml")),
+            "ledger": complete.then(|| path("ledger.toml")),
             "token_file": token,
-            "complete": ledger.is_some(),
+            "complete": complete,
         });
         output.print(&answer, || {
             let mut lines = vec![
@@ -439,11 +486,11 @@ impl<'a> Place<'a> {
             lines.extend(token.map(|token| {
                 format!("token:    {token} (hand it to the login service, then delete it)")
             }));
-            lines.extend(ledger.map(|_| {
+            lines.extend(complete.then(|| {
                 let ledger = path("ledger.toml");
                 format!("ledger:   {ledger} (for devices, login services and verifiers)")
             }));
-            lines.push(next::after(self.role, self.dir, ledger.is_some()));
+            lines.push(next::after(self.role, self.dir, complete));
             lines.join("\n")
         })
     }
@@ -452,6 +499,7 @@ impl<'a> Place<'a> {
 /// Everything but the keys, before any is made.
 fn check_but_keys(dir: &Path, mut trial: File) -> Result<(), Failure> {
     trial.ledger.trust_operator = None;
+    trial.ledger.witness = None;
     match Config::check(dir, trial) {
         Ok(_) | Err(ConfigError::Incomplete { .. }) => Ok(()),
         Err(error) => Err(configuration(error)),
@@ -512,7 +560,7 @@ fn ensure_tokens(
     let made = Tokens::new(vec![Caller {
         name: FIRST_CALLER.to_owned(),
         aud: aud.to_owned(),
-        scopes: Scope::USED.to_vec(),
+        scopes: Scope::USUAL.to_vec(),
         hash: token_hash(&secret_token),
     }]);
     let text = made
@@ -531,6 +579,10 @@ fn put(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
 
 fn texts(addresses: &[Multiaddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
+}
+
+fn key_name(error: KeyError) -> Failure {
+    Failure::from_error(Exit::Configuration, &error)
 }
 
 fn configuration(error: ConfigError) -> Failure {

@@ -1,6 +1,11 @@
-//! `warifu ledger`: verify, show and export chains offline.
+//! `warifu ledger`: verify, show and export chains offline; audit, watch and bundle the log.
 
+mod audit;
+mod bundle;
+mod judge;
+mod pinned;
 mod show;
+mod watch;
 
 use std::{
     io::{self, BufWriter, IsTerminal},
@@ -14,6 +19,7 @@ use warifu_consensus::party::{Ledger, Sub};
 use crate::{
     config::read_ledger,
     export::{self, ExportWriter, Source, Verified, VerifyError, WalkError},
+    log::audit::bundle::is_bundle,
     output::{Exit, Failure, Output, Style},
     progress,
 };
@@ -26,11 +32,20 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Write all blocks of a data directory to stdout, in the form that verify reads.
     Export(ExportArgs),
+    /// Compute all of a served log, or of a node's directory, again: every byte, signature and leaf. Exit code 1 names file and
+    /// offset of what is wrong.
+    Audit(audit::Args),
+    /// Follow both operators' logs; alarm on forks, a log that shrinks, growth that stops.
+    Watch(watch::Args),
+    /// Explain a file of evidence, offline. Exit code 0: it shows a fork; 1: it shows nothing; 5: it is no evidence.
+    Judge(judge::Args),
+    /// Write one account's blocks with their proofs into one file that verifies without the network.
+    Bundle(bundle::Args),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct VerifyArgs {
-    /// An export, or a node's directory or data directory.
+    /// An export or a bundle, or a node's directory or data directory.
     source: PathBuf,
     /// The ledger's origin and its operators' keys.
     #[arg(long, value_name = "FILE")]
@@ -63,6 +78,13 @@ pub(super) struct ExportArgs {
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
+        Command::Audit(args) => audit::run(&args, output),
+        Command::Watch(args) => watch::run(&args, output),
+        Command::Judge(args) => judge::run(&args, output),
+        Command::Bundle(args) => bundle::run(&args, output),
+        Command::Verify(args) if is_bundle(&args.source) => {
+            bundle::verify(&args.source, &args.ledger, output)
+        }
         Command::Verify(args) => {
             let ledger = pinned(&args.ledger)?;
             let source = Source::find(&args.source).map_err(walk)?;

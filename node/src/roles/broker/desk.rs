@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use warifu_client_sdk::runtime::KeeperError;
 use warifu_consensus::{
-    agree::{Base, Begin, Input, LoginId, Outcome, Record},
+    agree::{Base, Begin, Input, LoginId, Outcome, Record, Refusal},
     block::{Kind, Sealed},
     body,
     chain::Status,
     enrol::{SixDigits, Ticket, TicketSecret},
+    log::LogProof,
     party::{Role, Sub},
     time::Time,
     vote::{Statement, Verb, Vote},
@@ -19,6 +20,7 @@ use super::{Broker, FREEZE_WAIT, Happened};
 use crate::api::desk::{
     AccountState, Began, BeginRequest, Desk, DeskError, EnrolmentState, Entry, Frozen, LoginState,
 };
+use crate::roles::erasing::EraseError;
 
 /// How long `begin` waits for the account's turn.
 const BEGIN_WAIT: Duration = Duration::from_secs(5);
@@ -66,6 +68,9 @@ impl Broker {
 
     async fn base(&self, account: Sub) -> Result<Base, DeskError> {
         self.known(account)?;
+        if self.inner.operator.erasing.is_erased(&account) {
+            return Err(DeskError::Erased { account });
+        }
         self.inner
             .operator
             .accounts
@@ -251,6 +256,29 @@ impl Desk for Broker {
             LoginState::Pending { .. } if self.is_closed() => Err(DeskError::Stopping),
             state if had_ended => self.as_it_stands(login.sub, state).await,
             state => Ok(state),
+        }
+    }
+
+    async fn proof(&self, sealed: &Sealed, wait: Duration) -> Result<Option<LogProof>, DeskError> {
+        let log = &self.inner.operator.log;
+        let mut grown = log.watch();
+        let found = async {
+            loop {
+                grown.mark_unchanged();
+                match log.prove(sealed) {
+                    Ok(None) if grown.changed().await.is_ok() => {}
+                    Ok(found) => return Ok(found),
+                    Err(error) => {
+                        // The login was admitted: the log proves, it does not admit.
+                        tracing::error!(%error, "no proof for a receipt");
+                        return Ok(None);
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            found = tokio::time::timeout(wait, found) => found.unwrap_or(Ok(None)),
+            () = self.closed() => Err(DeskError::Stopping),
         }
     }
 
@@ -500,6 +528,28 @@ impl Desk for Broker {
             // The wish is durable: it is sealed after the next start.
             () = self.closed() => Ok(Frozen::Wanted),
         }
+    }
+
+    async fn erase(&self, account: Sub) -> Result<bool, DeskError> {
+        self.known(account)?;
+        let erasing = &self.inner.operator.erasing;
+        if !erasing.is_erased(&account) {
+            let stands = self.stands_frozen(account).await?;
+            let rests = |machine: &warifu_consensus::agree::Broker| {
+                machine.is_settled() && machine.has_compared()
+            };
+            let erased = erasing.erase(account, rests).await;
+            erased.map_err(|error| match error {
+                EraseError::NotFrozen { .. } => DeskError::NotFrozen(error.to_string()),
+                EraseError::Unlogged { .. } => DeskError::Unlogged(error.to_string()),
+                EraseError::Unasked if !stands => DeskError::Refused(Refusal::NoGenesis),
+                error => {
+                    tracing::error!(%account, %error, "not erased");
+                    DeskError::Stopping
+                }
+            })?;
+        }
+        Ok(erasing.both(&account, FREEZE_WAIT).await)
     }
 
     async fn ready(&self) -> Result<(), DeskError> {

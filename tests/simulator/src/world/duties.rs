@@ -18,7 +18,7 @@ fn owes(role: Role, records: &[Record], clock: Time) -> Option<bool> {
     for record in records.iter().rev() {
         match record {
             Record::Settled => return Some(owes),
-            Record::Dead => return Some(false),
+            Record::Dead | Record::Erased { .. } => return Some(false),
             Record::Founding(f) => return Some(owes || !is_device || clock >= f.deadline),
             Record::Checkpoint(at) => {
                 let says = !is_device && !at.head().height.is_multiple_of(CHECKPOINT_EVERY);

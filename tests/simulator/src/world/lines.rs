@@ -163,7 +163,7 @@ impl World {
             }
             Ok(Message::Enrol(message)) => self.receive_enrolment(node, peer, *message),
             // No machine hears of it, and none here says it.
-            Ok(Message::Clock(_)) => {}
+            Ok(Message::Clock(_) | Message::Log(_)) => {}
             Err(error) => self
                 .audit
                 .failed(0, format!("a frame did not decode: {error}")),

@@ -1,0 +1,182 @@
+//! `warifu ledger bundle`: one account's blocks with everything that verifies them, in one file; and its verification.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Read},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+use warifu_consensus::{block::Sealed, party::Sub};
+
+use super::pinned::Directory;
+use crate::{
+    clock,
+    config::{read_ledger, read_log_keys},
+    log::audit::bundle::{BundleError, Collect, CollectError, verify as verify_bundle},
+    output::{Exit, Failure, Output, Style},
+    progress,
+};
+
+/// The longest receipt in bytes.
+const MAX_RECEIPT: u64 = 64 * 1024;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// An operator's directory or data directory.
+    dir: PathBuf,
+    /// Whose blocks: all of them.
+    #[arg(
+        long,
+        value_name = "SUB",
+        allow_hyphen_values = true,
+        required_unless_present = "login"
+    )]
+    account: Option<Sub>,
+    /// Only the blocks of these receipts, and genesis: what the broker answered, what `warifu login --json` printed, or the sealed
+    /// block itself.
+    #[arg(long, value_name = "RECEIPT", num_args = 1..)]
+    login: Vec<PathBuf>,
+    /// Where the bundle is put.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The ledger's origin and keys, if the directory's configuration does not pin them.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Of a data directory without a configuration: what opens its vault.
+    #[arg(long, value_name = "FILE")]
+    master_key: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
+    let Directory {
+        data,
+        ledger,
+        keys,
+        master_key,
+        ..
+    } = Directory::open(
+        &args.dir,
+        args.ledger.as_deref(),
+        args.master_key.as_deref(),
+    )?;
+    let missing = "the vault holds what opens the leaves: name --master-key FILE";
+    let master_key = master_key.ok_or_else(|| Failure::new(Exit::Usage, missing))?;
+    let mut account = args.account;
+    let mut only = Vec::new();
+    for path in &args.login {
+        let sealed = receipt(path)?;
+        let found = sealed.block.claims().sub;
+        if *account.get_or_insert(found) != found {
+            let text = format!(
+                "{}: is of account {found}: one account a bundle",
+                path.display()
+            );
+            return Err(Failure::new(Exit::Input, text));
+        }
+        only.push(sealed.block.hash());
+    }
+    let missing = "whose blocks? Name --account or --login";
+    let account = account.ok_or_else(|| Failure::new(Exit::Usage, missing))?;
+    let collect = Collect {
+        data,
+        ledger,
+        keys,
+        master_key,
+        account,
+        only,
+    };
+    let bar = progress::bytes("collecting", output.is_json());
+    let bundle = collect.run(&mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let bundle = bundle.map_err(|error| {
+        let exit = match error {
+            CollectError::Account(_) | CollectError::Login { .. } => Exit::Input,
+            CollectError::Store(_) => Exit::Io,
+            _ => Exit::Refused,
+        };
+        Failure::from_error(exit, &error)
+    })?;
+    let io = |error: std::io::Error| {
+        Failure::new(
+            Exit::Io,
+            format!("could not write {}: {error}", args.out.display()),
+        )
+    };
+    let file = File::create(&args.out).map_err(io)?;
+    bundle.write(BufWriter::new(&file)).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    let logged = bundle
+        .blocks
+        .iter()
+        .filter(|(_, proof)| proof.is_some())
+        .count();
+    let blocks = bundle.blocks.len();
+    let answer = json!({
+        "account": account,
+        "blocks": blocks,
+        "logged": logged,
+        "file": args.out,
+    });
+    output.print(&answer, || {
+        format!(
+            "{blocks} blocks of account {account}, {logged} with their proofs, in {}",
+            args.out.display()
+        )
+    })
+}
+
+/// The sealed block of a receipt.
+fn receipt(path: &Path) -> Result<Sealed, Failure> {
+    let refuse = |found: String| Failure::new(Exit::Input, format!("{}: {found}", path.display()));
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
+    file.take(MAX_RECEIPT)
+        .read_to_string(&mut text)
+        .map_err(|error| refuse(error.to_string()))?;
+    // `warifu login --json` prints two lines: the last is the answer.
+    let line = text.lines().rfind(|line| !line.trim().is_empty());
+    let line = line.unwrap_or_default().trim();
+    let value: Option<Value> = serde_json::from_str(line).ok();
+    let within = value
+        .as_ref()
+        .and_then(|value| value.get("receipt")?.as_str());
+    Sealed::from_json(within.unwrap_or(line)).map_err(|error| refuse(error.to_string()))
+}
+
+/// `warifu ledger verify` of a bundle.
+pub(super) fn verify(path: &Path, ledger: &Path, output: Output) -> Result<(), Failure> {
+    let configuration =
+        |error: &dyn std::error::Error| Failure::from_error(Exit::Configuration, error);
+    let pinned = read_ledger(ledger).map_err(|error| configuration(&error))?;
+    let keys = read_log_keys(ledger).map_err(|error| configuration(&error))?;
+    let verified = verify_bundle(path, &pinned, &keys).map_err(|error| match error {
+        BundleError::Io(_) => Failure::from_error(Exit::Io, &error),
+        error => Failure::new(Exit::Refused, format!("not verified: {error}")),
+    })?;
+    let mut answer =
+        serde_json::to_value(&verified).map_err(|error| Failure::from_error(Exit::Io, &error))?;
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert("verified".to_owned(), true.into());
+        answer.insert("source".to_owned(), "bundle".into());
+    }
+    output.print(&answer, || {
+        let whole = match &verified.status {
+            Some(status) => format!("every block up to height {}, {status}", verified.height),
+            None => "blocks were left out: each was agreed, the account's status is not shown".to_owned(),
+        };
+        format!(
+            "{}: account {} of {}, {} blocks, {} in the log\n{whole}\ncheckpoint of {} leaves, cosigned {}",
+            output.paint(Style::Good, "verified"),
+            verified.account,
+            verified.iss,
+            verified.blocks,
+            verified.logged,
+            verified.size,
+            clock::local(verified.cosigned)
+        )
+    })
+}

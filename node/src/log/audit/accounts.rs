@@ -1,0 +1,288 @@
+//! One worker's accounts: each chain verified from its payloads, each leaf against its block.
+//!
+//! Accounts are dealt out to workers, so that everything about one stands with one. An account costs the same whatever the
+//! length of its chain; a block whose leaf did not come yet waits in memory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
+
+use warifu_consensus::{
+    agree::Record,
+    block::Sealed,
+    chain::Account,
+    encoding::Hash,
+    log::{Leaf, Opener},
+    party::{Ledger, Sub},
+    wire,
+};
+
+use super::{
+    fault::{At, Fault, named},
+    signatures::{Mode, Signatures},
+};
+use crate::export::MAX_ENTRY;
+
+/// What a worker is given.
+pub(super) enum Item {
+    /// A record of an account's stream.
+    Entries {
+        at: At,
+        sub: Sub,
+        entries: Vec<Vec<u8>>,
+    },
+    /// A leaf of the log, and which block its record says that it is of.
+    Leaf {
+        at: At,
+        sub: Sub,
+        height: u64,
+        leaf: Leaf,
+        index: u64,
+    },
+}
+
+impl Item {
+    pub(super) const fn sub(&self) -> &Sub {
+        match self {
+            Self::Entries { sub, .. } | Self::Leaf { sub, .. } => sub,
+        }
+    }
+}
+
+/// What a worker found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) accounts: u64,
+    pub(super) blocks: u64,
+    pub(super) signatures: u64,
+    /// Leaves that are their blocks'.
+    pub(super) leaves: u64,
+    /// Leaves of accounts whose opener is gone.
+    pub(super) erased: u64,
+    /// Blocks that are younger than the last batch.
+    pub(super) unlogged: u64,
+}
+
+impl Counts {
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            accounts: self.accounts.saturating_add(other.accounts),
+            blocks: self.blocks.saturating_add(other.blocks),
+            signatures: self.signatures.saturating_add(other.signatures),
+            leaves: self.leaves.saturating_add(other.leaves),
+            erased: self.erased.saturating_add(other.erased),
+            unlogged: self.unlogged.saturating_add(other.unlogged),
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    account: Option<Account>,
+    /// Without a leaf yet, by height.
+    waiting: BTreeMap<u64, (Hash, At)>,
+    /// Leaves that came before their blocks, as a restored copy has them.
+    ahead: BTreeMap<u64, (Leaf, u64, At)>,
+    /// The first leaf that could not be opened, for want of an opener.
+    unopened: Option<(u64, At)>,
+    /// The account's last record is a tombstone.
+    is_erased: bool,
+}
+
+/// What all workers share.
+pub(super) struct Shared<'a> {
+    /// Where the journal's segments lie.
+    pub(super) dir: &'a Path,
+    pub(super) ledger: &'a Ledger,
+    /// `None` where the vault is not looked at: leaves are then only hashed.
+    pub(super) openers: Option<&'a BTreeMap<Sub, Opener>>,
+    pub(super) mode: Mode,
+    /// Blocks get leaves here: not at a device.
+    pub(super) is_logged: bool,
+    /// The node runs: what it erases meanwhile has its tombstone behind what is read.
+    pub(super) is_running: bool,
+}
+
+/// See the module.
+pub(super) struct Accounts<'a> {
+    shared: &'a Shared<'a>,
+    states: HashMap<Sub, State>,
+    signatures: Signatures<(At, Sub, u64)>,
+    counts: Counts,
+}
+
+impl<'a> Accounts<'a> {
+    pub(super) fn new(shared: &'a Shared<'a>) -> Self {
+        Self {
+            shared,
+            states: HashMap::new(),
+            signatures: Signatures::new(shared.mode),
+            counts: Counts::default(),
+        }
+    }
+
+    /// # Errors
+    /// The first [`Fault`].
+    pub(super) fn take(&mut self, item: Item) -> Result<(), Fault> {
+        match item {
+            Item::Entries { at, sub, entries } => {
+                for entry in &entries {
+                    self.entry(at, sub, entry)?;
+                }
+                Ok(())
+            }
+            Item::Leaf {
+                at,
+                sub,
+                height,
+                leaf,
+                index,
+            } => self.leaf(at, sub, height, (leaf, index)),
+        }
+    }
+
+    fn entry(&mut self, at: At, sub: Sub, entry: &[u8]) -> Result<(), Fault> {
+        let dir = self.shared.dir;
+        let record = wire::decode::<Record, MAX_ENTRY>(entry)
+            .map_err(|error| at.fault(dir, format!("entry of account {sub}: {error}")))?;
+        self.states.entry(sub).or_default().is_erased = matches!(record, Record::Erased { .. });
+        match record {
+            Record::Sealed(sealed) => self.sealed(at, sub, &sealed),
+            Record::Conflict(sealed) => {
+                let height = sealed.block.claims().height;
+                let found = format!("{}: a second block is sealed here", named(&sub, height));
+                Err(at.fault(dir, found))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sealed(&mut self, at: At, sub: Sub, sealed: &Sealed) -> Result<(), Fault> {
+        let dir = self.shared.dir;
+        let claims = sealed.block.claims();
+        if claims.sub != sub {
+            let found = format!(
+                "block of account {} in the stream of account {sub}",
+                claims.sub
+            );
+            return Err(at.fault(dir, found));
+        }
+        let height = claims.height;
+        let signatures = &mut self.signatures;
+        let verify = &mut |public: &[u8; 32], message: &[u8], signature: &[u8; 64]| {
+            signatures.take(public, message, signature, (at, sub, height))
+        };
+        let state = self.states.entry(sub).or_default();
+        let folded = match &mut state.account {
+            Some(account) => account.next_by(sealed, verify),
+            None => Account::open_by(self.shared.ledger, sealed, verify).map(|account| {
+                self.counts.accounts = self.counts.accounts.saturating_add(1);
+                state.account = Some(account);
+            }),
+        };
+        folded.map_err(|error| at.fault(dir, error.to_string()))?;
+        self.counts.blocks = self.counts.blocks.saturating_add(1);
+        if self.shared.is_logged {
+            let hash = sealed.block.hash();
+            match state.ahead.remove(&height) {
+                None => drop(state.waiting.insert(height, (hash, at))),
+                Some((leaf, index, logged)) => {
+                    self.opens(logged, sub, (height, hash), (leaf, index))?;
+                }
+            }
+        }
+        self.settle(false)
+    }
+
+    fn leaf(&mut self, at: At, sub: Sub, height: u64, leaf: (Leaf, u64)) -> Result<(), Fault> {
+        let state = self.states.entry(sub).or_default();
+        if let Some((hash, _)) = state.waiting.remove(&height) {
+            return self.opens(at, sub, (height, hash), leaf);
+        }
+        let head = state.account.as_ref().map(|account| account.head().height);
+        let is_known = head.is_some_and(|head| head >= height);
+        let (leaf, index) = leaf;
+        if is_known || state.ahead.insert(height, (leaf, index, at)).is_some() {
+            let found = format!("leaf {index}: {} has a leaf already", named(&sub, height));
+            return Err(at.fault(self.shared.dir, found));
+        }
+        Ok(())
+    }
+
+    /// Whether a leaf is its block's.
+    fn opens(
+        &mut self,
+        at: At,
+        sub: Sub,
+        (height, hash): (u64, Hash),
+        (leaf, index): (Leaf, u64),
+    ) -> Result<(), Fault> {
+        let opener = self.shared.openers.map(|openers| openers.get(&sub));
+        match opener {
+            None => Ok(()),
+            Some(None) => {
+                self.counts.erased = self.counts.erased.saturating_add(1);
+                let state = self.states.entry(sub).or_default();
+                state.unopened.get_or_insert((index, at));
+                Ok(())
+            }
+            Some(Some(opener)) if opener.leaf(&hash) == leaf => {
+                self.counts.leaves = self.counts.leaves.saturating_add(1);
+                Ok(())
+            }
+            Some(Some(_)) => {
+                let found = format!("leaf {index} is not that of {}", named(&sub, height));
+                Err(at.fault(self.shared.dir, found))
+            }
+        }
+    }
+
+    fn settle(&mut self, all: bool) -> Result<(), Fault> {
+        self.signatures.settle(all).map_err(|(at, sub, height)| {
+            let found = format!("{}: a signature does not verify", named(&sub, height));
+            at.fault(self.shared.dir, found)
+        })
+    }
+
+    /// The end of the journal: what still waits must be younger than the last batch, which looked through the journal up
+    /// to `through`.
+    ///
+    /// # Errors
+    /// The first [`Fault`].
+    pub(super) fn finish(mut self, through: Option<At>) -> Result<Counts, Fault> {
+        self.settle(true)?;
+        let dir = self.shared.dir;
+        for (sub, state) in &self.states {
+            for (height, (_, at)) in &state.waiting {
+                if through.is_some_and(|through| *at <= through) {
+                    let found = format!(
+                        "{} has no leaf, though the log was made through here",
+                        named(sub, *height)
+                    );
+                    return Err(at.fault(dir, found));
+                }
+                self.counts.unlogged = self.counts.unlogged.saturating_add(1);
+            }
+            // Who deletes an opener alone would keep everybody from seeing whose the leaves are.
+            if let Some((index, at)) = state
+                .unopened
+                .filter(|_| !state.is_erased && !self.shared.is_running)
+            {
+                let found = format!(
+                    "leaf {index} is of account {sub}, whose opener is not in the vault though it was not erased (a restored copy that was not given it yet?)"
+                );
+                return Err(at.fault(dir, found));
+            }
+            if let Some((height, (_, index, at))) = state.ahead.first_key_value() {
+                let found = format!(
+                    "leaf {index} is of {}, which this journal does not hold (a restored copy that has not caught up?)",
+                    named(sub, *height)
+                );
+                return Err(at.fault(dir, found));
+            }
+        }
+        self.counts.signatures = self.signatures.count();
+        Ok(self.counts)
+    }
+}
