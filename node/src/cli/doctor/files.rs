@@ -136,6 +136,20 @@ pub(super) fn secrets(config: &Config, report: &mut Report) {
             );
         }
     }
+    match config.checkpoint_key() {
+        Ok(Some(_)) => report.ok("checkpoint key", "the key is the pinned one, mode 0600"),
+        Ok(None) => {}
+        Err(error) => {
+            let advice = "put the directory's own key back; a key of another directory is no help";
+            report.error(
+                "checkpoint key",
+                Exit::Configuration,
+                error.to_string(),
+                "the key that the ledger pins for this operator's checkpoints, mode 0600",
+                advice,
+            );
+        }
+    }
     match secrets::read_master_key(&config.node.master_key) {
         Ok(_) => {
             let found = format!("{}, 32 bytes, mode 0600", config.node.master_key.display());

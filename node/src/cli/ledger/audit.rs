@@ -261,6 +261,8 @@ pub(super) fn failed(error: &RemoteError) -> Failure {
     let exit = match error {
         RemoteError::Fetch(FetchError::Address { .. }) => Exit::Usage,
         RemoteError::Fetch(error) if error.is_passing() => Exit::Unreachable,
+        // Nothing was shown that could be wrong.
+        RemoteError::Fetch(FetchError::Status { .. }) => Exit::Input,
         RemoteError::Resume(_) => Exit::Input,
         RemoteError::Evidence { .. } => Exit::Io,
         _ => Exit::Refused,

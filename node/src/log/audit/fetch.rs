@@ -44,7 +44,7 @@ pub enum FetchError {
         reason: String,
     },
     /// Another answer than one that holds what was asked for.
-    #[error("{url} answered {status}")]
+    #[error("{url} answered {status}{}", if *.status == 404 { ": is this where the log is served (node.log_http)?" } else { "" })]
     Status {
         /// What was asked for.
         url: String,

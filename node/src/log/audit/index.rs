@@ -20,7 +20,10 @@ pub(super) struct IndexCopy {
     path: std::path::PathBuf,
     index: SledIndex,
     _dir: TempDir,
-    covered: Coverage,
+    /// Up to where; nothing in one that a crash met while it was made anew, and before the first record.
+    covered: Option<Coverage>,
+    /// It was closed in order: what it lacks was never there.
+    is_closed: bool,
     streams: BTreeMap<StreamId, Stream>,
     /// The journal was read up to where the index covers it.
     is_past: bool,
@@ -42,39 +45,38 @@ impl IndexCopy {
             return None;
         }
         let fault = |found: String| Fault::new(&path, None, found).derived();
-        match compare_sums(&path) {
-            Ok(Some(Ok(()))) => {}
+        let is_closed = match compare_sums(&path) {
+            Ok(Some(Ok(()))) => true,
             Ok(Some(Err(changed))) => {
                 let found = Fault::new(&changed.file, Some(changed.offset), changed.found);
                 audited.faults.push(found.derived());
                 return None;
             }
-            Ok(None) => audited.notes.push(
-                "the index was not closed in order: its entries were compared, its unused bytes were not"
-                    .to_owned(),
-            ),
+            Ok(None) => {
+                audited.notes.push(
+                    "the index was not closed in order: its entries were compared, its unused bytes were not"
+                        .to_owned(),
+                );
+                false
+            }
             Err(error) => {
                 audited.faults.push(fault(error.to_string()));
                 return None;
             }
-        }
+        };
         match copy_and_open(&path, role) {
             Ok((index, dir)) => match index.covered() {
-                Ok(Some(covered)) => Some(Self {
+                Ok(covered) => Some(Self {
                     path,
                     index,
                     _dir: dir,
                     covered,
+                    is_closed,
                     streams: BTreeMap::new(),
-                    is_past: false,
+                    is_past: covered.is_none(),
                     wrong: None,
                     behind: 0,
                 }),
-                Ok(None) => {
-                    let found = "is empty, or not what was written last";
-                    audited.faults.push(fault(found.to_owned()));
-                    None
-                }
                 Err(error) => {
                     audited.faults.push(fault(error.to_string()));
                     None
@@ -117,13 +119,16 @@ impl IndexCopy {
                 ));
             }
         }
-        self.is_past = record.chain == self.covered.chain;
+        self.is_past = self.covered.is_some_and(|to| record.chain == to.chain);
     }
 
     /// The end of the journal.
     pub(super) fn finish(mut self, audited: &mut Audited) {
         if !self.is_past {
             self.wrong = Some("covers something else than this journal".to_owned());
+        }
+        if self.covered.is_none() && self.is_closed && self.behind > 0 {
+            self.wrong = Some("is empty, or not what was written last".to_owned());
         }
         if self.wrong.is_none() {
             self.wrong = self.differs();
