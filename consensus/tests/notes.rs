@@ -1,5 +1,6 @@
 //! Signed notes, checkpoints, proofs and witnesses of the log, as bytes.
 
+use base64ct::{Base64, Encoding};
 use warifu_consensus::{
     encoding::Hash,
     log::{
@@ -440,4 +441,22 @@ fn a_request_has_at_most_63_hashes_and_errors_name_their_line() {
         let error = request(hashes, "no note").unwrap_err();
         assert_eq!((error.line, error.expected), (hashes + 3, "signed note"));
     }
+}
+
+/// The signed bytes themselves (C2SP tlog-cosignature): whoever signs and verifies wrongly alike would agree with himself.
+#[test]
+fn a_cosignature_is_over_the_specification_s_bytes() {
+    let mut note = checkpoint(1, [7; 32]).signed(&log());
+    note.sign(&witness(), NOW);
+    let line = note.lines_of(witness().public());
+    let encoded = line.trim_end().rsplit(' ').next().unwrap();
+    let bytes = Base64::decode_vec(encoded).unwrap();
+    let (id, rest) = bytes.split_at(4);
+    let (time, signature) = rest.split_at(8);
+    assert_eq!(id, witness().public().id().to_be_bytes());
+    assert_eq!(time, NOW.to_be_bytes());
+    let message = format!("cosignature/v1\ntime {NOW}\n{}", note.text());
+    let signature: [u8; 64] = signature.try_into().unwrap();
+    let public = witness().public().public().to_owned();
+    warifu_consensus::signature::verify_strict(&public, message.as_bytes(), &signature).unwrap();
 }
