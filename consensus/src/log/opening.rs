@@ -163,4 +163,12 @@ mod tests {
             "735dc46db4f823580d6d9e2c375842e6a6fe54512f6f051b0abae294fc3ab8ef"
         );
     }
+
+    #[test]
+    fn neither_is_shown() {
+        let opener = Opener::from_bytes([1; 32]);
+        let opening = opener.opening(&Hash([2; 32]));
+        assert_eq!(format!("{opener:?}"), "Opener(<redacted>)");
+        assert_eq!(format!("{opening:?}"), "Opening(<redacted>)");
+    }
 }

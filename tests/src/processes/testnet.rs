@@ -154,28 +154,38 @@ impl Testnet {
         self.set(Node::Broker, "proposal_lifetime_s", &lifetime_s.to_string())
     }
 
-    /// Sets a field of a node's configuration, which `init` wrote, to a TOML value; before it starts.
+    /// Sets a field of a node's configuration, which `init` wrote, to a TOML value; before it starts. Where several
+    /// tables have it, `field` is `table.field`.
     ///
     /// # Errors
-    /// [`Failed`] when the file can't be changed or has no such field.
+    /// [`Failed`] when the file can't be changed, or has not one such field.
     pub fn set(&self, node: Node, field: &str, value: &str) -> Result<(), Failed> {
         let path = self.node(node).join("warifu.toml");
         let text = std::fs::read_to_string(&path).map_err(io("read the configuration"))?;
-        let begins = format!("{field} = ");
-        if !text.lines().any(|line| line.starts_with(&begins)) {
-            let error = std::io::Error::other(format!("no line begins with `{begins}`"));
-            return Err(io("change the configuration")(error));
-        }
+        let (table, name) = match field.split_once('.') {
+            Some((table, name)) => (Some(format!("[{table}]")), name),
+            None => (None, field),
+        };
+        let begins = format!("{name} = ");
+        let (mut within, mut found) = (String::new(), 0);
         let lines: Vec<String> = text
             .lines()
             .map(|line| {
-                if line.starts_with(&begins) {
-                    format!("{begins}{value}")
-                } else {
-                    line.to_owned()
+                if line.starts_with('[') {
+                    line.clone_into(&mut within);
                 }
+                let is_meant = table.as_ref().is_none_or(|table| *table == within);
+                if !is_meant || !line.starts_with(&begins) {
+                    return line.to_owned();
+                }
+                found += 1;
+                format!("{begins}{value}")
             })
             .collect();
+        if found != 1 {
+            let error = format!("{found} lines begin with `{begins}`, expected one");
+            return Err(io("change the configuration")(std::io::Error::other(error)));
+        }
         std::fs::write(&path, lines.join("\n")).map_err(io("write the configuration"))
     }
 

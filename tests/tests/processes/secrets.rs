@@ -280,6 +280,9 @@ fn collect(net: &Testnet, ticket: &Ticket) -> Secrets {
         if let Ok(seed) = fs::read(seed) {
             secrets.add(&format!("{name}'s identity"), &seed);
         }
+        if let Ok(seed) = fs::read(net.node(node).join("checkpoint.key")) {
+            secrets.add(&format!("{name}'s checkpoint key"), &seed);
+        }
     }
     let token = fs::read_to_string(net.token_file()).unwrap();
     let token = token.trim();
@@ -308,7 +311,7 @@ fn no_secret_is_left_anywhere_but_in_its_own_file() {
     let mut net = Testnet::init(warifu(), dir.path(), 30).unwrap();
     for node in Node::ALL {
         // Every crate, the libraries' own included.
-        net.set(node, "log", "\"trace\"").unwrap();
+        net.set(node, "node.log", "\"trace\"").unwrap();
     }
     net.start_all().unwrap();
     let mut shown = Shown::default();
@@ -383,6 +386,14 @@ fn no_secret_is_left_anywhere_but_in_its_own_file() {
         (
             "trust-operator/identity.key".to_owned(),
             own(Node::TrustOperator, "identity"),
+        ),
+        (
+            "broker/checkpoint.key".to_owned(),
+            own(Node::Broker, "checkpoint key"),
+        ),
+        (
+            "trust-operator/checkpoint.key".to_owned(),
+            own(Node::TrustOperator, "checkpoint key"),
         ),
     ]);
     for node in Node::ALL {

@@ -332,7 +332,7 @@ fn measures_are_shown_documented_and_right_and_logs_keep_secrets() {
     for node in Node::ALL {
         net.set(node, "log_format", "\"json\"").unwrap();
         let filter = "\"info,warifu_node=trace,warifu_client_sdk=trace\"";
-        net.set(node, "log", filter).unwrap();
+        net.set(node, "node.log", filter).unwrap();
     }
     for node in OPERATORS {
         net.set(node, "metrics", "\"127.0.0.1:0\"").unwrap();

@@ -37,8 +37,6 @@ use crate::{
 const ISS: &str = "https://bench.example";
 const IAT: u64 = 1_790_000_000;
 const MASTER: [u8; 32] = [77; 32];
-/// Leaves of one batch of the log.
-const LEAVES: usize = 1000;
 /// Batches of the journal that share a sync.
 const AT_ONCE: usize = 1000;
 
@@ -214,6 +212,9 @@ pub(super) async fn make(dir: &Path, accounts: u32, blocks: u32) -> Result<Made,
     let master = MasterKey::from_bytes(Zeroizing::new(MASTER));
     let vault = Vault::open(&data.join("vault"), &master, ISS).map_err(bug)?;
     let keeper = Keeper::new(Arc::clone(&store), Arc::new(vault));
+    let log_dir = data.join("log");
+    let book =
+        LogBook::open(keeper.clone(), &log_dir, keys.clone(), &mut |_, _| {}).map_err(bug)?;
     let mut made = Made {
         data: data.clone(),
         ledger: ledger.clone(),
@@ -244,17 +245,17 @@ pub(super) async fn make(dir: &Path, accounts: u32, blocks: u32) -> Result<Made,
             let sealed = Record::Sealed(Box::new(sealed));
             batches.push(batch(sub, Some(prev), hash, &sealed)?);
             prev = hash;
+            made.blocks += 1;
             if batches.len() >= AT_ONCE {
-                store
-                    .append_all(std::mem::take(&mut batches))
-                    .await
-                    .map_err(bug)?;
+                let written = store.append_all(std::mem::take(&mut batches));
+                written.await.map_err(bug)?;
+                // As in a node: leaves follow their blocks soon.
+                grow(&book, std::mem::take(&mut leaves), [&log, &witness]).await?;
             }
         }
     }
     store.append_all(batches).await.map_err(bug)?;
-    made.blocks = leaves.len() as u64;
-    grow(&data, keeper, &leaves, [&log, &witness]).await?;
+    grow(&book, leaves, [&log, &witness]).await?;
     fs::write(dir.join("ledger.toml"), render_ledger(&ledger, &keys)).map_err(bug)?;
     secrets::replace(&dir.join("master-key"), &MASTER, 0o600).map_err(bug)?;
     Ok(made)
@@ -298,27 +299,20 @@ fn gather(
     }
 }
 
-/// Logs every block, and publishes the last checkpoint under both signatures.
+/// Logs blocks, and publishes the checkpoint under both signatures.
 async fn grow(
-    data: &Path,
-    keeper: Keeper<store::NodeStore>,
-    leaves: &[(Leaf, (Sub, u64))],
+    book: &LogBook<store::NodeStore>,
+    logged: Vec<(Leaf, (Sub, u64))>,
     [log, witness]: [&LogKey; 2],
 ) -> Result<(), Failure> {
-    let keys = LogKeys {
-        log: log.public().clone(),
-        witness: witness.public().clone(),
-    };
-    let book = LogBook::open(keeper, &data.join("log"), keys, &mut |_, _| {}).map_err(bug)?;
-    for part in leaves.chunks(LEAVES) {
-        let (leaves, blocks) = part.iter().copied().unzip();
-        book.grow(leaves, blocks, (Place::START, 0), |checkpoint| {
-            let mut note = checkpoint.signed(log);
-            note.sign(witness, IAT);
-            Ok(Some(note))
-        })
-        .await
-        .map_err(bug)?;
+    if logged.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let (leaves, blocks) = logged.into_iter().unzip();
+    let grown = book.grow(leaves, blocks, (Place::START, 0), |checkpoint| {
+        let mut note = checkpoint.signed(log);
+        note.sign(witness, IAT);
+        Ok(Some(note))
+    });
+    grown.await.map_err(bug)
 }
