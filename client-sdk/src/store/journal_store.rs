@@ -9,6 +9,7 @@ mod following;
 mod reading;
 
 use std::{
+    collections::HashMap,
     ops::Range,
     path::{Path, PathBuf},
     sync::{
@@ -32,7 +33,7 @@ use super::{
         gather::AtWork,
         reader::decode_body,
         recovery::{Recovery, recover},
-        segment::{Identity, Tail},
+        segment::{Identity, Scanned, SegmentScanner, Tail},
         writer::{Answer, Sink, Writer, WriterOptions, Written},
     },
     recent::Recent,
@@ -353,7 +354,8 @@ fn replay<I: Index>(
 ) -> Result<Recovery, StoreError> {
     let mut records = Vec::new();
     let mut reached = None;
-    let recovery = recover(
+    let mut heads = Heads::new(index);
+    let recovered = recover(
         disk,
         dir,
         identity,
@@ -361,6 +363,7 @@ fn replay<I: Index>(
         &[],
         &mut |scanner, scanned| {
             let body = decode_body(scanner, &scanned)?;
+            heads.step(scanner, &scanned, &body)?;
             records.push(IndexedRecord {
                 stream: body.stream,
                 head: body.head.map(|head| head.next),
@@ -375,15 +378,59 @@ fn replay<I: Index>(
             if records.len() >= REBUILD_RECORDS {
                 index.apply(&records, covered)?;
                 records.clear();
+                heads.moved.clear();
             }
             Ok(())
         },
         observer,
-    )?;
+    );
+    let recovery = match recovered {
+        // Where some heads are the index's word, it is asked for all of them once more, by the journal alone.
+        Err(_) if heads.broken && covered.is_some() => Recovery::UnknownCoverage,
+        recovered => recovered?,
+    };
     if let (Some(covered), false) = (reached, records.is_empty()) {
         index.apply(&records, covered)?;
     }
     Ok(recovery)
+}
+
+/// Whether each head moves from where it stood: nothing that a store wrote does otherwise.
+struct Heads<'a, I> {
+    index: &'a I,
+    /// Heads that the index does not know yet.
+    moved: HashMap<StreamId, [u8; 32]>,
+    broken: bool,
+}
+
+impl<'a, I: Index> Heads<'a, I> {
+    fn new(index: &'a I) -> Self {
+        Self {
+            index,
+            moved: HashMap::new(),
+            broken: false,
+        }
+    }
+
+    fn step(
+        &mut self,
+        scanner: &SegmentScanner,
+        scanned: &Scanned,
+        body: &RecordBody,
+    ) -> Result<(), StoreError> {
+        let Some(step) = body.head else { return Ok(()) };
+        let before = match self.moved.get(&body.stream) {
+            Some(head) => Some(*head),
+            None => self.index.head(body.stream)?,
+        };
+        if step.expected != before {
+            self.broken = true;
+            let reason = "record moves its stream's head from another than it has";
+            return Err(scanner.corrupt_at(scanned.position.offset, reason, Some(body.stream)));
+        }
+        self.moved.insert(body.stream, step.next);
+        Ok(())
+    }
 }
 
 struct StoreSink {

@@ -180,3 +180,38 @@ fn a_well_chained_record_that_is_no_canonical_batch_is_corrupt() {
         assert_eq!(result.is_ok(), accepted, "{payload:?}: {result:?}");
     }
 }
+
+#[test]
+fn a_well_chained_record_that_moves_another_head_is_corrupt() {
+    let header = header(b"warifu-journal", 2, 2, 0);
+    let moved = |before: Option<u8>, next: u8| {
+        let before = before.map_or(vec![0], |byte| [vec![1], vec![byte; 32]].concat());
+        let head = [&[1][..], &before, &[next; 32]].concat();
+        [&[0xa1; 16][..], &head, &0u64.to_le_bytes()].concat()
+    };
+    for (records, accepted) in [
+        ([moved(None, 1), moved(Some(1), 2)], true),
+        ([moved(None, 1), moved(Some(2), 3)], false),
+        ([moved(None, 1), moved(None, 2)], false),
+        ([moved(Some(1), 2), moved(Some(2), 3)], false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("journal")).unwrap();
+        let mut bytes = frame(0, 1, &[0; 32], &header);
+        let mut previous = chain(&[0; 32], &header);
+        for payload in &records {
+            bytes.extend(frame(bytes.len() as u64, 1, &previous, payload));
+            previous = chain(&previous, payload);
+        }
+        let path = dir.path().join("journal/00000001.seg");
+        fs::write(&path, &bytes).unwrap();
+        let result = open(dir.path()).map(|_| ());
+        assert_eq!(result.is_ok(), accepted, "{records:?}: {result:?}");
+        let reason = "record moves its stream's head from another than it has";
+        assert!(
+            accepted
+                || matches!(result, Err(StoreError::Corrupt { reason: found, .. }) if found == reason)
+        );
+        assert!(accepted || fs::read(&path).unwrap() == bytes);
+    }
+}

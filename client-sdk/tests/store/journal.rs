@@ -3,7 +3,7 @@ use std::{
     ops::Range,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -398,6 +398,78 @@ async fn an_index_that_lies_is_caught_and_the_journal_is_not_blamed() {
             );
         }
     }
+}
+
+/// An index that outlives a store, with a wrong head until it is made anew.
+#[derive(Clone, Default)]
+struct Outliving {
+    truth: Arc<MemoryIndex>,
+    covered: Arc<Mutex<Option<Coverage>>>,
+    wrong: Arc<AtomicBool>,
+}
+
+impl Index for Outliving {
+    fn covered(&self) -> Result<Option<Coverage>, StoreError> {
+        Ok(*self.covered.lock().unwrap())
+    }
+    fn reset(&self) -> Result<(), StoreError> {
+        *self.covered.lock().unwrap() = None;
+        self.wrong.store(false, Ordering::SeqCst);
+        self.truth.reset()
+    }
+    fn apply(&self, records: &[IndexedRecord], covered: Coverage) -> Result<(), StoreError> {
+        *self.covered.lock().unwrap() = Some(covered);
+        self.truth.apply(records, covered)
+    }
+    fn head(&self, stream: StreamId) -> Result<Option<[u8; 32]>, StoreError> {
+        let head = self.truth.head(stream)?;
+        let wrong = self.wrong.load(Ordering::SeqCst);
+        Ok(head.map(|head| if wrong { [9; 32] } else { head }))
+    }
+    fn extent(&self, stream: StreamId) -> Result<Extent, StoreError> {
+        self.truth.extent(stream)
+    }
+    fn positions(
+        &self,
+        stream: StreamId,
+        records: Range<u64>,
+    ) -> Result<Vec<Position>, StoreError> {
+        self.truth.positions(stream, records)
+    }
+    fn record_of_move(&self, stream: StreamId, nth: u64) -> Result<Option<u64>, StoreError> {
+        self.truth.record_of_move(stream, nth)
+    }
+    fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
+        self.truth.streams()
+    }
+}
+
+#[tokio::test]
+async fn an_index_whose_head_the_journal_does_not_go_on_from_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Outliving::default();
+    let open_again = || {
+        let index = index.clone();
+        JournalStore::open(dir.path(), options(), || Ok(index), &mut |_, _| {}).unwrap()
+    };
+    let store = open_again();
+    store
+        .append(batch(ALICE, step(None, 1), &[b"a"]))
+        .await
+        .unwrap();
+    drop(store);
+    assert!(index.covered().unwrap().is_some());
+    let store = open(dir.path()).unwrap();
+    store
+        .append(batch(ALICE, step(Some(1), 2), &[b"b"]))
+        .await
+        .unwrap();
+    drop(store);
+    index.wrong.store(true, Ordering::SeqCst);
+    let store = open_again();
+    assert!(!index.wrong.load(Ordering::SeqCst));
+    assert_eq!(store.head(ALICE).unwrap(), Some([2; 32]));
+    assert_eq!(store.read(ALICE).unwrap().len(), 2);
 }
 
 #[tokio::test]
