@@ -301,14 +301,14 @@ impl LedgerTable {
         let about = "The key of the global log, the broker's (a C2SP verifier key): checkpoints are signed with it.";
         out.field(about, "log", text(&self.log));
         match &self.trust_operator {
-            Some(key) => {
-                out.field("The trust operator's.", "trust_operator", text(key));
-                let about = "The key of the log's witness, the trust operator's: checkpoints are cosigned with it.";
-                out.field(about, "witness", text(self.witness.as_deref().unwrap_or_default()));
-            }
+            Some(key) => out.field("The trust operator's.", "trust_operator", text(key)),
             None => out.heading(
                 "trust_operator is not known yet: `warifu init broker --dir DIR --trust-operator CARD`.",
             ),
+        }
+        if let Some(key) = &self.witness {
+            let about = "The key of the log's witness, the trust operator's: checkpoints are cosigned with it.";
+            out.field(about, "witness", text(key));
         }
     }
 }
