@@ -281,7 +281,8 @@ impl<P: PinStore> LoginService<P> {
         }
     }
 
-    /// Verifies a receipt that was kept ([`Sealed::to_json`] of [`Admission::receipt`]) again, as
+    /// Verifies a receipt that was kept ([`Sealed::to_json`](warifu_consensus::block::Sealed::to_json) of
+    /// [`Admission::receipt`](super::Admission::receipt)) again, as
     /// evidence: at the block's own time, with its votes, offline. Lets nobody in.
     ///
     /// # Errors

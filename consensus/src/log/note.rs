@@ -296,7 +296,7 @@ impl SignedNote {
         }
     }
 
-    /// Reads a note from its bytes: UTF-8, at most [`MAX_NOTE`].
+    /// Reads a note from its bytes: UTF-8, at most 64 KiB.
     ///
     /// # Errors
     /// [`NoteError::Length`], [`NoteError::Form`].

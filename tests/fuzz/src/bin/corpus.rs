@@ -9,14 +9,21 @@ use libfuzzer_sys as _;
 use serde::Serialize;
 use warifu_client_sdk::runtime::NodeRecord;
 use warifu_consensus::{
-    agree::Record,
+    agree::{Erasure, Record},
     body::{Body, Detail},
+    encoding::Hash,
+    log::{
+        AddCheckpoint, Algorithm, Evidence, LogKey, LogMessage, Offered, Opener, Tile, Unmatched,
+    },
+    party::{Role, Sub},
+    vote::Vote,
     wire::{self, Clock, Message},
 };
 use warifu_fuzz::{
     enrolling,
+    logs::{Honest, LEAVES, honest},
     machines::op,
-    trio::{Standing, standing},
+    trio::{Standing, operator, standing},
 };
 use warifu_node::{
     config::{BrokerTable, DeviceTable, File, LedgerTable, NodeTable, TrustOperatorTable},
@@ -36,6 +43,7 @@ fn main() {
     messages(standing, &mut corpus);
     records(standing, &mut corpus);
     shares(standing, &mut corpus);
+    logs(&mut corpus);
     texts(standing, &mut corpus);
     files(&mut corpus);
     stories(&mut corpus);
@@ -184,6 +192,95 @@ fn shares(standing: &Standing, corpus: &mut Corpus) {
     }
 }
 
+fn logs(corpus: &mut Corpus) {
+    let honest = honest();
+    let mut text = |name: &str, text: String| put(corpus, "log", name, text);
+    text("checkpoint", honest.checkpoint(17).to_string());
+    text("note", honest.note(17).to_string());
+    text("key", honest.log.public().to_string());
+    text("witness", honest.witness.public().to_string());
+    text(
+        "tile",
+        Tile::of(warifu_consensus::log::Node { level: 0, index: 9 }, 17)
+            .unwrap()
+            .0
+            .to_string(),
+    );
+    text("proof", honest.proof(9, LEAVES).to_string());
+    text("proof-one", honest.proof(0, 1).to_string());
+    let request = |old, new| AddCheckpoint {
+        old,
+        proof: honest.consistency(old, new),
+        checkpoint: honest.note(new),
+    };
+    text("add-first", request(0, 17).to_string());
+    text("add", request(17, LEAVES).to_string());
+    text("add-same", request(64, 64).to_string());
+    let evidence = |log: &Honest, key: &LogKey| Evidence {
+        log: key.public().clone(),
+        witness: honest.witness.public().clone(),
+        first: honest.checkpoint(17).signed(key),
+        second: log.checkpoint(LEAVES).signed(key),
+        begins: log.checkpoint(17).root,
+        proof: log.consistency(17, LEAVES),
+    };
+    text("one-log", evidence(honest, &honest.log).to_text().unwrap());
+    let name = honest.log.public().name();
+    let cheat = LogKey::from_seed([9; 32], name, Algorithm::Ed25519).unwrap();
+    text("fork", evidence(&Honest::of(16), &cheat).to_text().unwrap());
+    log_messages(corpus);
+}
+
+fn log_messages(corpus: &mut Corpus) {
+    let opener = Opener::from_bytes([3; 32]);
+    let hash = Hash([4; 32]);
+    let sub = Sub([5; 16]);
+    let note = || honest().note(17).to_string();
+    let statement = Erasure::statement(sub, hash);
+    let erasure = Erasure {
+        head: hash,
+        vote: Vote::sign(&operator(Role::Broker), &statement),
+    };
+    let messages = [
+        LogMessage::State {
+            size: 17,
+            note: note(),
+        },
+        LogMessage::Offer {
+            size: 17,
+            blocks: vec![Offered {
+                sub,
+                height: 2,
+                block: hash,
+                opener: opener.clone(),
+            }],
+        },
+        LogMessage::Matched {
+            size: 17,
+            refused: vec![(0, Unmatched::OutOfTurn)],
+        },
+        LogMessage::Signed { note: note() },
+        LogMessage::Cosigned { note: note() },
+        LogMessage::WantLeaves { from: 9 },
+        LogMessage::Leaves {
+            from: 9,
+            leaves: vec![(opener.leaf(&hash), sub, 2)],
+        },
+        LogMessage::Seen { size: 17 },
+        LogMessage::Grown {
+            proof: honest().consistency(17, LEAVES),
+            note: honest().note(LEAVES).to_string(),
+        },
+        LogMessage::Erased {
+            accounts: vec![(sub, erasure)],
+        },
+    ];
+    for (number, message) in messages.into_iter().enumerate() {
+        let frame = Message::Log(Box::new(message)).to_frame().unwrap();
+        put(corpus, "wire", format!("log-{number}"), frame);
+    }
+}
+
 fn texts(standing: &Standing, corpus: &mut Corpus) {
     let login = &standing.login;
     put(corpus, "text", "login-receipt", login.to_json());
@@ -264,6 +361,8 @@ fn configurations(corpus: &mut Corpus) {
             iss: "https://ledger.example".into(),
             broker: "vownMFThlgMCdj7BymJCVfxT0WCKswZTT1N6Lz4q2No".into(),
             trust_operator: Some("8fPfnOKWKVKHGYdfNFWK0ef2ohqGEX2t3vkjlrMmVSI".into()),
+            log: honest().log.public().to_string(),
+            witness: Some(honest().witness.public().to_string()),
         },
         node: NodeTable::new(
             Some("identity.key".into()),
@@ -293,6 +392,15 @@ fn configurations(corpus: &mut Corpus) {
         }),
         ..file("device")
     };
+    for (name, witness) in [("witness-alone", true), ("trust-operator-alone", false)] {
+        let mut alone = broker.clone();
+        if witness {
+            alone.ledger.trust_operator = None;
+        } else {
+            alone.ledger.witness = None;
+        }
+        put(corpus, "config", name, alone.render());
+    }
     put(corpus, "config", "broker", broker.render());
     put(corpus, "config", "trust-operator", trust_operator.render());
     put(corpus, "config", "device", device.render());
@@ -325,6 +433,13 @@ fn files(corpus: &mut Corpus) {
         "journal",
         "payloads",
         [&[1], &payloads[..]].concat(),
+    );
+    let unfollowed = [batch(1, Some(7), &[b"one"]), batch(1, Some(8), &[])].concat();
+    put(
+        corpus,
+        "journal",
+        "unfollowed",
+        [&[1], &unfollowed[..]].concat(),
     );
     put(corpus, "journal", "cut", vec![2, 200, 5, 1, 0]);
     put(corpus, "journal", "flipped", vec![2, 200, 5, 0, 1]);
