@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::watch, task::spawn_blocking};
+use tokio::{
+    sync::{Notify, watch},
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
 use warifu_client_sdk::runtime::{Accounts, Keeper, KeeperError, Machine};
 use warifu_consensus::{
     agree::{Erasure, Output, Record},
@@ -84,7 +88,10 @@ pub(super) struct Erasing<M: Machine> {
 #[derive(Default)]
 pub(super) struct State {
     known: Mutex<HashMap<Sub, Known>>,
-    /// Told by the other operator, and not followed yet.
+    /// Told by the other operator, and not looked at yet: one of each account of this ledger at most.
+    heard: Mutex<HashMap<Sub, Erasure>>,
+    wake: Notify,
+    /// Told by the other operator, verified, and not followed yet.
     told: Mutex<HashMap<Sub, Erasure>>,
     changed: OnceLock<watch::Sender<u64>>,
 }
@@ -234,21 +241,15 @@ impl<M: Machine> Erasing<M> {
     }
 
     /// The other operator says that these are erased.
-    pub(super) fn hear(self: &Arc<Self>, accounts: Vec<(Sub, Erasure)>, runtime: &Handle) {
-        let erasing = Arc::clone(self);
-        runtime.spawn(async move {
-            for (sub, erasure) in accounts.into_iter().take(MAX_ERASED) {
-                erasing.hear_one(sub, erasure).await;
-            }
-        });
+    pub(super) fn hear(&self, accounts: Vec<(Sub, Erasure)>) {
+        let known = accounts.into_iter().take(MAX_ERASED);
+        lock(&self.state.heard).extend(known.filter(|(sub, _)| self.directory.has(sub)));
+        self.state.wake.notify_one();
     }
 
     async fn hear_one(&self, sub: Sub, erasure: Erasure) {
         if let Err(error) = erasure.verify(sub, &self.broker) {
             tracing::warn!(account = %sub, %error, "an erasure that the broker did not sign");
-            return;
-        }
-        if !self.directory.has(&sub) {
             return;
         }
         if !self.is_erased(&sub) {
@@ -307,12 +308,24 @@ impl<M: Machine> Erasing<M> {
         }
     }
 
-    /// Repeats what is owed, for as long as the operator runs.
+    /// Looks at what was heard, and repeats what is owed, for as long as the operator runs.
     pub(super) async fn repeat(self: Arc<Self>) {
+        let mut ticks = interval(REPEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::time::sleep(REPEAT).await;
+            let is_tick = tokio::select! {
+                _ = ticks.tick() => true,
+                () = self.state.wake.notified() => false,
+            };
             if !self.keeper.store().is_running() {
                 return;
+            }
+            let heard = std::mem::take(&mut *lock(&self.state.heard));
+            for (sub, erasure) in heard {
+                self.hear_one(sub, erasure).await;
+            }
+            if !is_tick {
+                continue;
             }
             let told: Vec<_> = lock(&self.state.told)
                 .iter()

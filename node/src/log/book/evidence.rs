@@ -9,9 +9,13 @@ use warifu_consensus::log::{Checkpoint, Evidence, SignedNote};
 use super::{LogBook, failed};
 use crate::{log::LogError, observe::counts, secrets};
 
+/// Files of evidence that are kept: the first convicts, and whoever holds the other's key could make them without end.
+const MOST_KEPT: usize = 64;
+
 impl<S: Store> LogBook<S> {
     /// Keeps another's checkpoint that can't be of this log, beside this log's own and the proof between them, in a file
-    /// of its own: `evidence/SIZE-ROOT.json` beside the leaves. `None` if this log has signed nothing as large yet.
+    /// of its own: `evidence/SIZE-ROOT.json` beside the leaves. `None` if this log has signed nothing as large yet, or if
+    /// [`MOST_KEPT`] are kept.
     ///
     /// # Errors
     /// [`LogError`].
@@ -51,6 +55,14 @@ impl<S: Store> LogBook<S> {
         if path.exists() {
             // Shown again: it is kept already, and said.
             return Ok(Some(path));
+        }
+        let kept = std::fs::read_dir(&dir).map_err(failed(&dir, "list the evidence in"))?;
+        if kept.count() >= MOST_KEPT {
+            tracing::error!(
+                size = theirs.size,
+                "the log is forked again: enough evidence is kept"
+            );
+            return Ok(None);
         }
         secrets::replace(&path, text.as_bytes(), 0o644).map_err(|error| LogError::Evidence {
             path: path.clone(),

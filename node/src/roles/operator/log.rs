@@ -61,7 +61,7 @@ impl<M: Machine> Operator<M> {
     pub(super) fn log_said(&self, peer: [u8; 32], said: LogMessage) {
         if self.directory.is_other(&peer) {
             match said {
-                LogMessage::Erased { accounts } => self.erasing.hear(accounts, self.signing()),
+                LogMessage::Erased { accounts } => self.erasing.hear(accounts),
                 said => self.log_link.tell(LogEvent::Said(Box::new(said))),
             }
             return;
