@@ -13,6 +13,7 @@ mod files;
 mod finding;
 mod index;
 mod journal;
+mod log;
 mod peers;
 mod process;
 mod vault;
@@ -140,6 +141,7 @@ fn examine(
     let index = index::open_copy(&patient, report);
     let journal = journal::check(&patient, index.as_ref(), report);
     vault::check(&patient, journal.as_ref(), report);
+    log::check(config, report);
     super::block_on(async {
         process::ports(&patient, args.offline, report).await;
         process::control(&patient, report).await;

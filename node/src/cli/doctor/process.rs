@@ -137,6 +137,9 @@ pub(super) async fn ports(patient: &Patient<'_>, is_offline: bool, report: &mut 
     if let Some(metrics) = config.node.metrics {
         port(patient, metrics, "metrics", report);
     }
+    if let Some(log_http) = config.node.log_http {
+        port(patient, log_http, "log_http", report);
+    }
     let own = match config.role() {
         Role::TrustOperator => config.ledger.trust_operator,
         Role::Broker | Role::Device => config.ledger.broker,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use base64ct::{Base64, Encoding};
-use warifu_consensus::log::{Checkpoint, Digest, Evidence, LogKeys, SignedNote};
+use warifu_consensus::log::{Checkpoint, Cosignature, Digest, Evidence, LogKeys, SignedNote};
 
 use super::{batches::Batches, derived::Derived, directory::Audited, fault::Fault};
 
@@ -27,14 +27,8 @@ pub(super) fn checkpoint(log: &Path, keys: &LogKeys, audited: &mut Audited) -> O
             return None;
         }
     };
-    let opened = SignedNote::parse(&bytes).map_err(|error| error.to_string());
-    let opened = opened.and_then(|note| {
-        let checkpoint = Checkpoint::open(&note, &keys.log).map_err(|e| e.to_string())?;
-        Checkpoint::cosigned(&note, &keys.witness).map_err(|e| e.to_string())?;
-        Ok(checkpoint)
-    });
-    match opened {
-        Ok(checkpoint) => {
+    match both_signed(&bytes, keys) {
+        Ok((checkpoint, _)) => {
             audited.signatures = audited.signatures.saturating_add(2);
             Some(checkpoint)
         }
@@ -47,6 +41,17 @@ pub(super) fn checkpoint(log: &Path, keys: &LogKeys, audited: &mut Audited) -> O
             None
         }
     }
+}
+
+/// The checkpoint of a note that both operators signed.
+pub(crate) fn both_signed(
+    bytes: &[u8],
+    keys: &LogKeys,
+) -> Result<(Checkpoint, Cosignature), String> {
+    let note = SignedNote::parse(bytes).map_err(|error| error.to_string())?;
+    let checkpoint = Checkpoint::open(&note, &keys.log).map_err(|error| error.to_string())?;
+    let cosignature = Checkpoint::cosigned(&note, &keys.witness);
+    Ok((checkpoint, cosignature.map_err(|error| error.to_string())?))
 }
 
 /// Each file of evidence must show what it was kept for; and that it is there means that the log was forked.

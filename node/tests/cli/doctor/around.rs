@@ -16,6 +16,20 @@ fn a_port_that_others_have_is_named() {
 }
 
 #[test]
+fn the_log_s_port_is_looked_at() {
+    let house = House::new();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap();
+    house.edit("t", "log_http = \"\"", &format!("log_http = \"{address}\""));
+    house
+        .offline("t")
+        .fails("ports", &format!("log_http {address}"), 3);
+    drop(other);
+    let told = format!("log_http {address} is free");
+    house.offline("t").has("ports", "ok", &told);
+}
+
+#[test]
 fn a_running_node_is_looked_at_beside_itself() {
     let house = House::new();
     let trust = house.start("t");

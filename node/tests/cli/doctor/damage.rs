@@ -1,5 +1,7 @@
 //! Journals, indexes, vaults and disks that are not what they should be.
 
+use warifu_consensus::log::Checkpoint;
+
 use super::*;
 
 #[test]
@@ -149,4 +151,31 @@ fn a_disk_with_less_than_the_reserve_is_an_error() {
     let is_written = |finding: &&Value| finding["found"].as_str().unwrap().contains("synced in");
     // How long it took is the machine's affair.
     assert!(findings.list.iter().any(|finding| is_written(&finding)));
+}
+
+#[test]
+fn the_log_s_checkpoint_and_evidence_of_a_fork_are_told() {
+    let house = House::new();
+    let config = |name: &str| Config::load(&house.path(name)).unwrap();
+    let log = config("b").node.data.join("log");
+    let offline = || house.offline("b");
+    offline().has("log", "note", "no checkpoint of both operators yet");
+    let key = |name: &str| config(name).checkpoint_key().unwrap().unwrap();
+    let (broker, witness) = (key("b"), key("t"));
+    let checkpoint = Checkpoint {
+        origin: broker.public().name().to_owned(),
+        size: 7,
+        root: [3; 32],
+    };
+    let mut note = checkpoint.signed(&broker);
+    fs::create_dir_all(&log).unwrap();
+    fs::write(log.join("checkpoint"), note.to_string()).unwrap();
+    offline().has("log", "warning", "checkpoint: ");
+    note.sign(&witness, 1_790_000_000);
+    fs::write(log.join("checkpoint"), note.to_string()).unwrap();
+    offline().has("log", "ok", "checkpoint of 7 leaves, cosigned 2026-");
+    fs::create_dir(log.join("evidence")).unwrap();
+    offline().is_well("log");
+    fs::write(log.join("evidence/7-x.json"), "{}").unwrap();
+    offline().fails("log", "the log was forked", 6);
 }
