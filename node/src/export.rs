@@ -23,6 +23,7 @@ use std::{
 
 use warifu_client_sdk::store::StoreError;
 use warifu_consensus::{
+    agree::Erasure,
     block::{Sealed, SealedError},
     chain::ChainError,
     party::{Ledger, Sub},
@@ -111,6 +112,15 @@ impl Blocks {
         match self {
             Blocks::Export(blocks) => blocks.progress(),
             Blocks::Journal(blocks) => blocks.progress(),
+        }
+    }
+
+    /// The tombstone of an account that was erased, if it was met already; not verified. An export has none.
+    #[must_use]
+    pub fn erased(&self, sub: &Sub) -> Option<&Erasure> {
+        match self {
+            Blocks::Export(_) => None,
+            Blocks::Journal(blocks) => blocks.erased(sub),
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod observe;
 mod outgoing;
 pub mod output;
 pub mod progress;
+mod receipt;
 pub mod roles;
 pub mod run;
 pub mod secrets;

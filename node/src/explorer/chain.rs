@@ -21,15 +21,15 @@ const REVOKED: Both = ("失効", "revoked");
 const BLOCK: Both = ("ブロック", "Block");
 const HASH: Both = ("ハッシュ", "Hash");
 const PREVIOUS: Both = ("1つ前のブロック", "The block before");
-const FIRST: Both = ("なし(最初のブロック)", "none: this is the first");
+const FIRST: Both = ("なし（最初のブロック）", "none: this is the first");
 const FOR: Both = ("相手先", "For");
 const TIME: Both = ("時刻", "Time");
 const ADMIT: Both = (
-    "三者(端末・ブローカー・トラストオペレーター)が署名",
+    "三者（端末・ブローカー・トラストオペレーター）が署名",
     "signed by all three: device, broker and trust operator",
 );
 const RESTRICT: Both = (
-    "両運営者が署名(権限を減らすだけの記録)",
+    "両オペレーターが署名（権限を減らすだけの記録）",
     "signed by both operators: it only takes away",
 );
 const BROKEN: Both = (

@@ -28,13 +28,13 @@ const WHAT: Both = (
     "Every block that was sealed in this ledger is one entry of this log, and nothing is ever taken out of it. An entry means something to whoever holds its opening only: it names no account, no person and no time.",
 );
 const NOTHING: Both = (
-    "両運営者が署名したチェックポイントはまだありません。",
+    "両オペレーターが署名したチェックポイントはまだありません。",
     "There is no checkpoint yet that both operators signed.",
 );
 const ENTRIES: Both = ("件の記録", "entries");
 const LEDGER: Both = ("台帳", "Ledger");
 const ROOT: Both = (
-    "全記録のルートハッシュ(SHA-256)",
+    "全記録のルートハッシュ（SHA-256）",
     "Root hash over all entries (SHA-256)",
 );
 const COSIGNED: Both = ("連署の時刻", "Cosigned at");
@@ -60,7 +60,7 @@ const HOLDS: Both = ("有効", "holds");
 const HOLDS_NOT: Both = ("無効", "does not hold");
 const ABSENT: Both = ("この版にはまだありません", "not on this checkpoint yet");
 const YOURSELF: Both = (
-    "このページの表示をそのまま信用する必要はありません。上の文面と鍵は公開された形式(C2SP)なので、ご自身の道具で確かめられます。",
+    "このページの表示をそのまま信用する必要はありません。上の文面と鍵は公開された形式（C2SP）なので、ご自身の道具で確かめられます。",
     "You need not believe this page: the text and the keys above are of public formats (C2SP), for any tool of yours.",
 );
 const FOR_PROGRAMS: Both = ("プログラム向け", "For programs");

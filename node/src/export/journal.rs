@@ -1,9 +1,17 @@
 //! The sealed blocks in a node's journal, read in place beside a live node.
 
-use std::{collections::VecDeque, ffi::OsStr, path::Path};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ffi::OsStr,
+    path::Path,
+};
 
 use warifu_client_sdk::store::{JournalReader, JournalRecord, StreamId};
-use warifu_consensus::{agree::Record, party::Sub, wire};
+use warifu_consensus::{
+    agree::{Erasure, Record},
+    party::Sub,
+    wire,
+};
 
 use super::{Found, Place, WalkError};
 
@@ -16,6 +24,8 @@ pub struct JournalBlocks {
     reader: JournalReader,
     /// Blocks of the record read last.
     waiting: VecDeque<Found>,
+    /// Of the accounts that were erased, as the journal has them.
+    erased: BTreeMap<Sub, Erasure>,
     /// Sizes of the segments' files, in order.
     sizes: Vec<u64>,
     done: u64,
@@ -32,6 +42,7 @@ impl JournalBlocks {
         Ok(JournalBlocks {
             reader,
             waiting: VecDeque::new(),
+            erased: BTreeMap::new(),
             sizes: segment_sizes(&data.join("journal")),
             done: 0,
             ended: false,
@@ -40,6 +51,10 @@ impl JournalBlocks {
 
     pub(super) fn iss(&self) -> &str {
         &self.reader.ledger().origin
+    }
+
+    pub(super) fn erased(&self, sub: &Sub) -> Option<&Erasure> {
+        self.erased.get(sub)
     }
 
     pub(super) fn progress(&self) -> (u64, u64) {
@@ -90,6 +105,13 @@ impl JournalBlocks {
             let (sealed, is_conflict) = match kept {
                 Record::Sealed(sealed) => (*sealed, false),
                 Record::Conflict(sealed) => (*sealed, true),
+                Record::Erased {
+                    erasure: Some(erasure),
+                    ..
+                } => {
+                    self.erased.insert(stream, erasure);
+                    continue;
+                }
                 _ => continue,
             };
             self.waiting.push_back(Found {

@@ -25,7 +25,7 @@ pub struct Verifier {
 pub struct AccountSummary {
     /// The `sub`, 22 characters of base64url.
     pub account: Sub,
-    /// `active`, `frozen` or `revoked`.
+    /// `active`, `frozen` or `revoked`; `erased` with a tombstone that the broker signed.
     pub status: String,
     /// The head's height.
     pub height: u64,
@@ -135,5 +135,14 @@ pub fn verify(
         let (done, total) = blocks.progress();
         progress(done, total);
     }
-    Ok(verifier.finish())
+    let mut verified = verifier.finish();
+    for account in &mut verified.accounts {
+        let erasure = blocks.erased(&account.account);
+        if erasure.is_some_and(|erasure| {
+            erasure.head == account.head && erasure.verify(account.account, &ledger.broker).is_ok()
+        }) {
+            "erased".clone_into(&mut account.status);
+        }
+    }
+    Ok(verified)
 }

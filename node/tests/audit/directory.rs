@@ -156,8 +156,9 @@ async fn leaves_of_an_account_whose_secrets_are_gone_are_counted() {
     let (kept, chains) = kept(2, 3).await;
     let open = kept.open();
     let sub = chains[1][0].block.claims().sub;
+    let head = chains[1][3].block.hash();
     let tombstone = Record::Erased {
-        erasure: None,
+        erasure: Some(House::new(2).erasure(head)),
         both: true,
     };
     open.keeper.append(&sub, &[tombstone]).await.unwrap();
@@ -166,6 +167,37 @@ async fn leaves_of_an_account_whose_secrets_are_gone_are_counted() {
     let audited = kept.audit(Mode::Strict);
     assert_eq!(audited.faults, []);
     assert_eq!((audited.opened, audited.erased), (8, 4));
+}
+
+#[tokio::test]
+async fn a_tombstone_is_the_broker_s_word_on_the_last_block() {
+    let (sub, other) = (House::new(2), House::new(1));
+    for (story, told) in [
+        ("of nobody", "has no word of the broker"),
+        ("of another account", "the broker's word"),
+        ("of another block", "but the last one here is"),
+    ] {
+        let (kept, chains) = kept(3, 2).await;
+        let chain = &chains[1];
+        let erasure = match story {
+            "of nobody" => None,
+            "of another account" => Some(other.erasure(chain[3].block.hash())),
+            _ => Some(sub.erasure(chain[2].block.hash())),
+        };
+        let tombstone = Record::Erased {
+            erasure,
+            both: true,
+        };
+        let open = kept.open();
+        open.keeper.append(&sub.sub(), &[tombstone]).await.unwrap();
+        open.keeper.forget_erased(&[sub.sub()]).await.unwrap();
+        drop(open);
+        let audited = kept.audit(Mode::Strict);
+        let found = audited.faults.first().map(ToString::to_string);
+        let found = found.unwrap_or_else(|| panic!("{story} passed"));
+        assert!(found.contains("tombstone of account"), "{story}: {found}");
+        assert!(found.contains(told), "{story}: {found}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod bundles;
 mod directory;
 mod following;
+mod receipts;
 mod served;
 
 use std::{

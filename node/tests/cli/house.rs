@@ -2,6 +2,7 @@
 //! threshold signature verifies this.
 
 use warifu_consensus::{
+    agree::Erasure,
     block::{Block, Claims, Class, GenesisClaims, Kind, Proof, Sealed, Votes},
     encoding::Hash,
     party::{Ledger, Parties, Role, Sub},
@@ -61,6 +62,19 @@ impl House {
             hash,
         };
         Vote::sign(self.key(role), &statement)
+    }
+
+    pub(crate) fn account_key(&self) -> [u8; 32] {
+        self.account.public()
+    }
+
+    /// The broker's word that the account is erased behind this block.
+    pub(crate) fn erasure(&self, head: Hash) -> Erasure {
+        let statement = Erasure::statement(self.sub(), head);
+        Erasure {
+            head,
+            vote: Vote::sign(&self.broker, &statement),
+        }
     }
 
     fn claims(&self, kind: Kind, height: u64, prev: Hash) -> Claims {

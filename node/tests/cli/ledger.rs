@@ -12,6 +12,7 @@ use warifu_client_sdk::store::{
 use warifu_consensus::{
     agree::Record,
     block::{Kind, Sealed},
+    encoding::Hash,
     party::Ledger,
     wire,
 };
@@ -242,6 +243,36 @@ fn evidence_of_a_second_block_fails_and_names_it() {
     let told = check(&ledger, dir.path()).unwrap_err().to_string();
     assert!(told.contains(&House::new(1).sub().to_string()), "{told}");
     assert!(told.contains("height 1: a second block"), "{told}");
+}
+
+#[test]
+fn an_account_behind_a_tombstone_is_erased_if_the_broker_said_so() {
+    let one = House::new(1);
+    for (is_told, status) in [(true, "erased"), (false, "frozen")] {
+        let files = Files::new();
+        let dir = files.0.path().join("erased");
+        let (ledger, blocks) = blocks();
+        journal(&dir, &blocks, |sealed| {
+            let mut records = plain(sealed);
+            if sealed.block.claims().kind == Kind::Freeze {
+                let head = sealed.block.hash();
+                let head = if is_told { head } else { Hash([9; 32]) };
+                records.push(Record::Erased {
+                    erasure: Some(one.erasure(head)),
+                    both: true,
+                });
+            }
+            records
+        });
+        let verified = check(&ledger, &dir).unwrap();
+        let account = verified.accounts.iter().find(|a| a.account == one.sub());
+        assert_eq!(account.unwrap().status, status);
+        let drawn = succeeds(&files.run("ledger show DIR/erased"));
+        assert_eq!(
+            drawn.matches("erased: its secrets are forgotten").count(),
+            1
+        );
+    }
 }
 
 struct Files(TempDir);

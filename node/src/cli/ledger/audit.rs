@@ -7,7 +7,10 @@ use std::{
 
 use warifu_consensus::party::Role;
 
-use super::pinned::{Directory, KeyArgs};
+use super::{
+    counted,
+    pinned::{Directory, KeyArgs},
+};
 use crate::{
     cli::block_on,
     clock,
@@ -175,27 +178,29 @@ fn tell(audited: &Audited, output: Output) -> Result<(), Failure> {
             output.paint(Style::Bad, "not as it should be")
         };
         lines.push(format!(
-            "{verdict}: {} of {} accounts, {} blocks, {} signatures ({}), {} bytes of journal",
+            "{verdict}: {} of {}, {}, {} ({}), {} of journal",
             audited.role,
-            audited.accounts,
-            audited.blocks,
-            audited.signatures,
+            counted(audited.accounts, "account"),
+            counted(audited.blocks, "block"),
+            counted(audited.signatures, "signature"),
             audited.mode,
-            audited.bytes
+            counted(audited.bytes, "byte")
         ));
         if audited.batches > 0 {
             lines.push(format!(
-                "log: {} leaves in {} batches, root {}; {} are their blocks', {} erased, {} blocks not logged yet",
+                "log: size {} in {} batch{}, root {}; {} of the leaves are their blocks', {} erased; not logged yet: {}",
                 audited.size,
                 audited.batches,
+                if audited.batches == 1 { "" } else { "es" },
                 audited.root,
                 audited.opened,
                 audited.erased,
-                audited.unlogged
+                counted(audited.unlogged, "block")
             ));
         }
         if audited.opened_vault {
-            lines.push(format!("vault: {} secrets, every seal holds", audited.secrets));
+            let secrets = counted(audited.secrets, "secret");
+            lines.push(format!("vault: {secrets}, every seal holds"));
         } else {
             lines.push("vault: not opened, so no leaf was compared with its block".to_owned());
         }

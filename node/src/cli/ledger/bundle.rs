@@ -2,14 +2,14 @@
 
 use std::{
     fs::File,
-    io::{BufWriter, Read},
+    io::BufWriter,
     path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
-use warifu_consensus::{block::Sealed, party::Sub};
+use serde_json::json;
+use warifu_consensus::party::Sub;
 
-use super::pinned::Directory;
+use super::{pinned::Directory, plural, receipt};
 use crate::{
     clock,
     config::{read_ledger, read_log_keys},
@@ -17,9 +17,6 @@ use crate::{
     output::{Exit, Failure, Output, Style},
     progress,
 };
-
-/// The longest receipt in bytes.
-const MAX_RECEIPT: u64 = 64 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -65,7 +62,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
     let mut account = args.account;
     let mut only = Vec::new();
     for path in &args.login {
-        let sealed = receipt(path)?;
+        let sealed = receipt::read(path)?.sealed;
         let found = sealed.block.claims().sub;
         if *account.get_or_insert(found) != found {
             let text = format!(
@@ -123,28 +120,11 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
     });
     output.print(&answer, || {
         format!(
-            "{blocks} blocks of account {account}, {logged} with their proofs, in {}",
+            "{blocks} block{} of account {account}, {logged} with proof, in {}",
+            plural(blocks != 1),
             args.out.display()
         )
     })
-}
-
-/// The sealed block of a receipt.
-fn receipt(path: &Path) -> Result<Sealed, Failure> {
-    let refuse = |found: String| Failure::new(Exit::Input, format!("{}: {found}", path.display()));
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
-    file.take(MAX_RECEIPT)
-        .read_to_string(&mut text)
-        .map_err(|error| refuse(error.to_string()))?;
-    // `warifu login --json` prints two lines: the last is the answer.
-    let line = text.lines().rfind(|line| !line.trim().is_empty());
-    let line = line.unwrap_or_default().trim();
-    let value: Option<Value> = serde_json::from_str(line).ok();
-    let within = value
-        .as_ref()
-        .and_then(|value| value.get("receipt")?.as_str());
-    Sealed::from_json(within.unwrap_or(line)).map_err(|error| refuse(error.to_string()))
 }
 
 /// `warifu ledger verify` of a bundle.
@@ -169,11 +149,12 @@ pub(super) fn verify(path: &Path, ledger: &Path, output: Output) -> Result<(), F
             None => "blocks were left out: each was agreed, the account's status is not shown".to_owned(),
         };
         format!(
-            "{}: account {} of {}, {} blocks, {} in the log\n{whole}\ncheckpoint of {} leaves, cosigned {}",
+            "{}: account {} of {}, {} block{}, {} in the log\n{whole}\ncheckpoint of {} leaves, cosigned {}",
             output.paint(Style::Good, "verified"),
             verified.account,
             verified.iss,
             verified.blocks,
+            plural(verified.blocks != 1),
             verified.logged,
             verified.size,
             clock::local(verified.cosigned)

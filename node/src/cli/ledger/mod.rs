@@ -4,6 +4,7 @@ mod audit;
 mod bundle;
 mod judge;
 mod pinned;
+mod receipt;
 mod show;
 mod watch;
 
@@ -45,11 +46,13 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct VerifyArgs {
-    /// An export or a bundle, or a node's directory or data directory.
+    /// An export, a bundle or a receipt, or a node's directory or data directory.
     source: PathBuf,
     /// The ledger's origin and its operators' keys.
     #[arg(long, value_name = "FILE")]
     ledger: PathBuf,
+    #[command(flatten)]
+    receipt: receipt::Args,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +85,16 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Watch(args) => watch::run(&args, output),
         Command::Judge(args) => judge::run(&args, output),
         Command::Bundle(args) => bundle::run(&args, output),
+        Command::Verify(args) if receipt::is_receipt(&args.source) => {
+            receipt::verify(&args.source, &args.receipt, &args.ledger, output)
+        }
+        Command::Verify(args) if args.receipt.are_given() => {
+            let text = format!(
+                "{}: no receipt: --proof and --account-key are of one",
+                args.source.display()
+            );
+            Err(Failure::new(Exit::Input, text))
+        }
         Command::Verify(args) if is_bundle(&args.source) => {
             bundle::verify(&args.source, &args.ledger, output)
         }
@@ -188,6 +201,10 @@ fn tell(verified: &Verified, source: &Source, output: Output) -> Result<(), Fail
     })
 }
 
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", plural(count != 1))
+}
+
 const fn plural(are_several: bool) -> &'static str {
     if are_several { "s" } else { "" }
 }
@@ -218,6 +235,7 @@ fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Input, text));
     }
     bar.finish_and_clear();
+    chains.erased(|sub| blocks.erased(sub).is_some());
     let page = show::Page {
         from: args.from,
         last: args.last,

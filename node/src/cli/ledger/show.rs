@@ -2,7 +2,7 @@
 //! by `prev`. An admit's box has single lines, a restrict's double ones, and what a restrict displaced
 //! hangs beside the arrow as a branch that ends. Nothing is told by colour alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use warifu_consensus::{
@@ -22,7 +22,11 @@ const WIDTH: usize = 70;
 
 /// Blocks sorted by account, in the order in which they were found.
 #[derive(Debug, Default)]
-pub(super) struct Chains(BTreeMap<Sub, Vec<Sealed>>);
+pub(super) struct Chains {
+    blocks: BTreeMap<Sub, Vec<Sealed>>,
+    /// With a tombstone behind the last block.
+    erased: BTreeSet<Sub>,
+}
 
 /// A block as `--json` prints it, one a line.
 #[derive(Serialize)]
@@ -68,11 +72,17 @@ impl Page {
 impl Chains {
     pub(super) fn add(&mut self, sealed: Sealed) {
         let sub = sealed.block.claims().sub;
-        self.0.entry(sub).or_default().push(sealed);
+        self.blocks.entry(sub).or_default().push(sealed);
+    }
+
+    /// Marks those accounts of which `is_erased` holds.
+    pub(super) fn erased(&mut self, is_erased: impl Fn(&Sub) -> bool) {
+        let erased = self.blocks.keys().filter(|sub| is_erased(sub));
+        self.erased = erased.copied().collect();
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.blocks.is_empty()
     }
 
     pub(super) fn print(
@@ -81,7 +91,7 @@ impl Chains {
         is_verified: bool,
         output: Output,
     ) -> Result<(), Failure> {
-        for (sub, blocks) in &self.0 {
+        for (sub, blocks) in &self.blocks {
             let shown = page.of(blocks);
             let hidden = blocks.len().saturating_sub(shown.len());
             output.say(&format!("account {}", output.paint(Style::Strong, sub)))?;
@@ -92,6 +102,10 @@ impl Chains {
             for (at, sealed) in shown.iter().enumerate() {
                 let is_last = at.saturating_add(1) == shown.len();
                 output.print(&view(sealed, is_verified), || draw(sealed, is_last, output))?;
+            }
+            if self.erased.contains(sub) {
+                let text = "     ┊\n     ✕  erased: its secrets are forgotten, and nothing follows";
+                output.say(&output.paint(Style::Warning, text))?;
             }
         }
         if is_verified {

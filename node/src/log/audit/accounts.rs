@@ -9,7 +9,7 @@ use std::{
 };
 
 use warifu_consensus::{
-    agree::Record,
+    agree::{Erasure, Record},
     block::Sealed,
     chain::Account,
     encoding::Hash,
@@ -148,6 +148,7 @@ impl<'a> Accounts<'a> {
             .map_err(|error| at.fault(dir, format!("entry of account {sub}: {error}")))?;
         self.states.entry(sub).or_default().is_erased = matches!(record, Record::Erased { .. });
         match record {
+            Record::Erased { erasure, .. } => self.tombstone(at, sub, erasure),
             Record::Sealed(sealed) => self.sealed(at, sub, &sealed),
             Record::Conflict(sealed) => {
                 let height = sealed.block.claims().height;
@@ -156,6 +157,35 @@ impl<'a> Accounts<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// At an operator: whether the broker said it, of this account and its last block.
+    fn tombstone(&self, at: At, sub: Sub, erasure: Option<Erasure>) -> Result<(), Fault> {
+        if !self.shared.is_logged {
+            return Ok(());
+        }
+        let fault = |found: String| {
+            at.fault(
+                self.shared.dir,
+                format!("tombstone of account {sub}: {found}"),
+            )
+        };
+        let erasure = erasure.ok_or_else(|| fault("has no word of the broker".to_owned()))?;
+        let word = erasure.verify(sub, &self.shared.ledger.broker);
+        word.map_err(|error| fault(format!("the broker's word: {error}")))?;
+        let account = self
+            .states
+            .get(&sub)
+            .and_then(|state| state.account.as_ref());
+        let head = account.map(|account| account.head().hash);
+        if head == Some(erasure.head) {
+            return Ok(());
+        }
+        let found = head.map_or_else(|| "none".to_owned(), |head| head.to_string());
+        Err(fault(format!(
+            "names block {}, but the last one here is {found}",
+            erasure.head
+        )))
     }
 
     fn sealed(&mut self, at: At, sub: Sub, sealed: &Sealed) -> Result<(), Fault> {
