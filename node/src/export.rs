@@ -17,6 +17,7 @@ mod lines;
 mod verify;
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
 };
@@ -115,12 +116,13 @@ impl Blocks {
         }
     }
 
-    /// The tombstone of an account that was erased, if it was met already; not verified. An export has none.
+    /// The tombstones that were met so far, of each account all that differ; not verified. An export has none.
     #[must_use]
-    pub fn erased(&self, sub: &Sub) -> Option<&Erasure> {
+    pub fn tombstones(&self) -> &BTreeMap<Sub, Vec<Erasure>> {
+        static NONE: BTreeMap<Sub, Vec<Erasure>> = BTreeMap::new();
         match self {
-            Blocks::Export(_) => None,
-            Blocks::Journal(blocks) => blocks.erased(sub),
+            Blocks::Export(_) => &NONE,
+            Blocks::Journal(blocks) => blocks.tombstones(),
         }
     }
 }
@@ -147,6 +149,8 @@ pub struct Found {
     pub stream: Option<Sub>,
     /// Kept by the node as evidence of a second block at one height (protocol rule 9).
     pub is_conflict: bool,
+    /// It stands behind a tombstone of its account, where nothing may stand (protocol rule 11).
+    pub is_behind_tombstone: bool,
 }
 
 /// Where something stands in a source.
@@ -260,6 +264,14 @@ pub enum VerifyError {
         account: Sub,
         /// The height.
         height: u64,
+    },
+    /// A tombstone is not the broker's, or not behind the account's last block.
+    #[error("account {account}: its tombstone {reason}")]
+    Tombstone {
+        /// The account.
+        account: Sub,
+        /// What is wrong.
+        reason: String,
     },
     /// A block lies in another account's stream.
     #[error("{place}: block of account {found} lies in the stream of {expected}")]

@@ -7,11 +7,12 @@ use warifu_client_sdk::receipt::{
     Expected, Moment, Voters, verify_logged, verify_receipt, verify_votes,
 };
 use warifu_consensus::{
-    block::{Class, Kind, Sealed},
+    block::{Class, Kind, Sealed, Votes},
     chain::{Account, verify_proof},
-    encoding::parse_b64,
+    encoding::{parse_b64, text_b64},
     log::LogKeys,
     party::{Ledger, Parties},
+    vote::Verb,
 };
 
 use crate::words::Both;
@@ -41,6 +42,15 @@ const FOUNDED: Both = (
 const OPERATORS: Both = ("両オペレーターの署名", "Both operators' signatures");
 const VOTES: Both = ("両オペレーターの票", "Both operators' votes");
 const DEVICE_VOTE: Both = ("端末の票", "The device's vote");
+const WORD: Both = ("端末の意思表示", "The device's word");
+const PINNED: Both = (
+    "口座の公開鍵が、固定されたものと同じであること",
+    "The account's public key is the pinned one",
+);
+const BY_OPERATORS: Both = (
+    "この記録には両オペレーターが署名します。口座の鍵は使われません。",
+    "This block is signed by the operators: the account's key has no part in it.",
+);
 const NO_GENESIS: Both = (
     "端末の鍵は口座の最初の記録にあり、受領証には含まれません。",
     "The device's key stands in the account's genesis, which a receipt does not have.",
@@ -135,9 +145,26 @@ pub(crate) fn findings(brought: Brought<'_>, ledger: &Ledger, keys: &LogKeys) ->
 fn agreement(found: &mut Findings, brought: Brought<'_>, sealed: &Sealed, ledger: &Ledger) {
     let claims = sealed.block.claims();
     let voters = Voters::operators(ledger);
-    match (claims.kind, claims.kind.class()) {
-        (Kind::Genesis, _) => found.outcome(FOUNDED, Account::open(ledger, sealed)),
-        (_, Class::Restrict) => {
+    let key = brought.account_key.trim();
+    let key = match (!key.is_empty()).then(|| parse_b64::<32>(key)).transpose() {
+        Ok(key) => key,
+        Err(error) => return found.check(SIGNATURE, Outcome::Failed(error.to_string())),
+    };
+    match (claims.kind, claims.kind.class(), key) {
+        (Kind::Genesis, _, key) => {
+            found.outcome(FOUNDED, Account::open(ledger, sealed));
+            let own = claims.genesis.as_ref().map(|genesis| genesis.account_key);
+            let pinned = match key {
+                None => Outcome::Unchecked(NO_KEY),
+                Some(key) if own == Some(key) => Outcome::Held,
+                Some(_) => {
+                    let found = own.map_or_else(|| "none".to_owned(), |own| text_b64(&own));
+                    Outcome::Failed(format!("{found}, expected {}", brought.account_key.trim()))
+                }
+            };
+            found.check(PINNED, pinned);
+        }
+        (_, Class::Restrict, key) => {
             let parties = Parties {
                 device: [0; 32],
                 broker: ledger.broker,
@@ -145,19 +172,17 @@ fn agreement(found: &mut Findings, brought: Brought<'_>, sealed: &Sealed, ledger
             };
             let held = verify_proof(&sealed.block, &sealed.proof, &[0; 32], &parties);
             found.outcome(OPERATORS, held);
+            word(found, sealed);
+            if key.is_some() {
+                found.check(SIGNATURE, Outcome::Unchecked(BY_OPERATORS));
+            }
         }
-        (_, Class::Admit) if brought.account_key.trim().is_empty() => {
+        (_, Class::Admit, None) => {
             found.outcome(VOTES, verify_votes(sealed, &voters));
             found.check(DEVICE_VOTE, Outcome::Unchecked(NO_GENESIS));
             found.check(SIGNATURE, Outcome::Unchecked(NO_KEY));
         }
-        (kind, Class::Admit) => {
-            let account_key = match parse_b64(brought.account_key.trim()) {
-                Ok(key) => key,
-                Err(error) => {
-                    return found.check(SIGNATURE, Outcome::Failed(error.to_string()));
-                }
-            };
+        (kind, Class::Admit, Some(account_key)) => {
             let expected = Expected {
                 iss: ledger.iss.clone(),
                 aud: claims.aud.clone(),
@@ -172,6 +197,28 @@ fn agreement(found: &mut Findings, brought: Brought<'_>, sealed: &Sealed, ledger
             found.check(DEVICE_VOTE, Outcome::Unchecked(NO_GENESIS));
         }
     }
+}
+
+/// The device's word in a block of the operators: whether it may stand there. That it is the device's, its key would tell.
+fn word(found: &mut Findings, sealed: &Sealed) {
+    let claims = sealed.block.claims();
+    let word = match &sealed.votes {
+        Votes::Restrict { word } => word.as_ref(),
+        _ => None,
+    };
+    let is_deny = claims.kind == Kind::Deny;
+    let outcome = match word {
+        None if is_deny => Outcome::Failed("none, though only the device denies".to_owned()),
+        None => return,
+        Some(word) if is_deny && !matches!(word.verb, Verb::Deny | Verb::Disown) => {
+            Outcome::Failed("it refuses nothing".to_owned())
+        }
+        Some(word) if is_deny && claims.supersedes.is_some_and(|of| of != word.hash) => {
+            Outcome::Failed("it is about another block than the one displaced".to_owned())
+        }
+        Some(_) => Outcome::Unchecked(NO_GENESIS),
+    };
+    found.check(WORD, outcome);
 }
 
 impl Findings {

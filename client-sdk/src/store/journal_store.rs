@@ -23,8 +23,8 @@ use std::{
 
 use self::following::DurableEnd;
 use super::{
-    Batch, Counters, Coverage, Disk, Extent, Followed, Index, IndexedRecord, JournalOptions, Place,
-    Space, Store, StoreError, StreamId,
+    Batch, Counters, Coverage, Disk, Extent, Followed, Index, IndexedRecord, JournalOptions,
+    MemoryIndex, Place, Space, Store, StoreError, StreamId,
     directory::DirectoryLock,
     encoding::{self, Bytes, EncodingError},
     journal::{
@@ -385,14 +385,33 @@ fn replay<I: Index>(
         observer,
     );
     let recovery = match recovered {
-        // Where some heads are the index's word, it is asked for all of them once more, by the journal alone.
-        Err(_) if heads.broken && covered.is_some() => Recovery::UnknownCoverage,
+        // Some heads are the index's word: the journal alone says which of the two is wrong.
+        Err(_) if heads.broken && covered.is_some() => {
+            heads_hold(disk, dir, identity, observer)?;
+            return Ok(Recovery::UnknownCoverage);
+        }
         recovered => recovered?,
     };
     if let (Some(covered), false) = (reached, records.is_empty()) {
         index.apply(&records, covered)?;
     }
     Ok(recovery)
+}
+
+/// Reads the whole journal for nothing but its heads.
+fn heads_hold(
+    disk: &Disk,
+    dir: &Path,
+    identity: &Identity,
+    observer: &mut dyn FnMut(u64, u64),
+) -> Result<(), StoreError> {
+    let none = MemoryIndex::default();
+    let mut heads = Heads::new(&none);
+    let visit = &mut |scanner: &SegmentScanner, scanned: Scanned| {
+        let body = decode_body(scanner, &scanned)?;
+        heads.step(scanner, &scanned, &body)
+    };
+    recover(disk, dir, identity, None, &[], visit, observer).map(drop)
 }
 
 /// Whether each head moves from where it stood: nothing that a store wrote does otherwise.

@@ -24,8 +24,8 @@ pub struct JournalBlocks {
     reader: JournalReader,
     /// Blocks of the record read last.
     waiting: VecDeque<Found>,
-    /// Of the accounts that were erased, as the journal has them.
-    erased: BTreeMap<Sub, Erasure>,
+    /// The different tombstones of each account that has any, as the journal has them.
+    tombstones: BTreeMap<Sub, Vec<Erasure>>,
     /// Sizes of the segments' files, in order.
     sizes: Vec<u64>,
     done: u64,
@@ -42,7 +42,7 @@ impl JournalBlocks {
         Ok(JournalBlocks {
             reader,
             waiting: VecDeque::new(),
-            erased: BTreeMap::new(),
+            tombstones: BTreeMap::new(),
             sizes: segment_sizes(&data.join("journal")),
             done: 0,
             ended: false,
@@ -53,8 +53,8 @@ impl JournalBlocks {
         &self.reader.ledger().origin
     }
 
-    pub(super) fn erased(&self, sub: &Sub) -> Option<&Erasure> {
-        self.erased.get(sub)
+    pub(super) const fn tombstones(&self) -> &BTreeMap<Sub, Vec<Erasure>> {
+        &self.tombstones
     }
 
     pub(super) fn progress(&self) -> (u64, u64) {
@@ -109,7 +109,10 @@ impl JournalBlocks {
                     erasure: Some(erasure),
                     ..
                 } => {
-                    self.erased.insert(stream, erasure);
+                    let known = self.tombstones.entry(stream).or_default();
+                    if !known.contains(&erasure) {
+                        known.push(erasure);
+                    }
                     continue;
                 }
                 _ => continue,
@@ -119,6 +122,7 @@ impl JournalBlocks {
                 sealed,
                 stream: Some(stream),
                 is_conflict,
+                is_behind_tombstone: self.tombstones.contains_key(&stream),
             });
         }
         Ok(())

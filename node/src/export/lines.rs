@@ -227,6 +227,7 @@ impl ExportBlocks {
             sealed,
             stream: None,
             is_conflict: false,
+            is_behind_tombstone: false,
         }))
     }
 }

@@ -77,6 +77,13 @@ impl Verifier {
                 height: claims.height,
             });
         }
+        if found.is_behind_tombstone {
+            let height = claims.height;
+            return Err(VerifyError::Tombstone {
+                account: claims.sub,
+                reason: format!("has block {height} behind it, at {place}"),
+            });
+        }
         let chain = |fault| VerifyError::Chain {
             place,
             fault: Box::new(fault),
@@ -136,13 +143,22 @@ pub fn verify(
         progress(done, total);
     }
     let mut verified = verifier.finish();
-    for account in &mut verified.accounts {
-        let erasure = blocks.erased(&account.account);
-        if erasure.is_some_and(|erasure| {
-            erasure.head == account.head && erasure.verify(account.account, &ledger.broker).is_ok()
-        }) {
-            "erased".clone_into(&mut account.status);
+    for (sub, erasures) in blocks.tombstones() {
+        let wrong = |reason: String| VerifyError::Tombstone {
+            account: *sub,
+            reason,
+        };
+        let account = verified.accounts.iter_mut().find(|a| a.account == *sub);
+        let account = account.ok_or_else(|| wrong("is of an account without blocks".to_owned()))?;
+        for erasure in erasures {
+            let word = erasure.verify(*sub, &ledger.broker);
+            word.map_err(|error| wrong(format!("is not the broker's: {error}")))?;
+            if erasure.head != account.head {
+                let (found, expected) = (erasure.head, account.head);
+                return Err(wrong(format!("names block {found}, expected {expected}")));
+            }
         }
+        "erased".clone_into(&mut account.status);
     }
     Ok(verified)
 }

@@ -6,6 +6,8 @@
 mod evidence;
 mod lookup;
 
+pub(crate) use self::evidence::kept_evidence;
+
 use std::{
     io,
     path::Path,

@@ -200,9 +200,10 @@ impl<S: Store> Sequencer<S> {
         if root == theirs.root {
             return Ok(());
         }
-        self.parts.book.keep_evidence(theirs, note)?;
+        let kept = self.parts.book.keep_evidence(theirs, note)?;
+        let kept = kept.map_or("no more evidence", |_| "the evidence");
         Err(LogError::Peer(format!(
-            "cosigned another log: at {} leaves the roots differ; the evidence is kept",
+            "cosigned another log: at {} leaves the roots differ; {kept} is kept",
             theirs.size
         )))
     }

@@ -104,9 +104,10 @@ impl<S: Store> Witness<S> {
         if theirs.size > book.state().size || book.root_of(theirs.size)? == theirs.root {
             return Ok(());
         }
-        book.keep_evidence(theirs, note)?;
+        let kept = book.keep_evidence(theirs, note)?;
+        let kept = kept.map_or("no more evidence", |_| "the evidence");
         Err(LogError::Peer(format!(
-            "signed another log: at {} leaves the roots differ; the evidence is kept",
+            "signed another log: at {} leaves the roots differ; {kept} is kept",
             theirs.size
         )))
     }

@@ -283,6 +283,14 @@ impl<M: Machine> Erasing<M> {
 
     /// Erases what the other operator told, once this copy stands where it should.
     async fn follow(&self, sub: Sub, erasure: Erasure) {
+        if self.is_erased(&sub) {
+            // Closed before, but not all was forgotten.
+            match self.keeper.forget_erased(&[sub]).await {
+                Ok(_) => drop(lock(&self.state.told).remove(&sub)),
+                Err(error) => tracing::error!(account = %sub, %error, "its secrets are still here"),
+            }
+            return;
+        }
         let followed = async {
             let Some((head, _)) = self.head(sub).await else {
                 return Ok(false);
@@ -320,10 +328,7 @@ impl<M: Machine> Erasing<M> {
             if !self.keeper.store().is_running() {
                 return;
             }
-            let heard = std::mem::take(&mut *lock(&self.state.heard));
-            for (sub, erasure) in heard {
-                self.hear_one(sub, erasure).await;
-            }
+            self.look().await;
             if !is_tick {
                 continue;
             }
@@ -333,11 +338,21 @@ impl<M: Machine> Erasing<M> {
                 .collect();
             for (sub, erasure) in told {
                 self.follow(sub, erasure).await;
+                self.look().await;
             }
             let owed = self.accounts_known(|known| !known.both);
             if !owed.is_empty() {
                 self.say(&owed);
             }
+            ticks.reset();
+        }
+    }
+
+    /// Looks at what was heard.
+    async fn look(&self) {
+        let heard = std::mem::take(&mut *lock(&self.state.heard));
+        for (sub, erasure) in heard {
+            self.hear_one(sub, erasure).await;
         }
     }
 

@@ -153,12 +153,9 @@ async fn the_command_bundles_what_a_receipt_names() {
     fs::set_permissions(dir.join("master"), mode).unwrap();
     let sealed = chains[0][1].to_json();
     fs::write(dir.join("plain"), &sealed).unwrap();
+    let begun = serde_json::json!({ "number": "12", "id": "x", "nonce": "y", "expires_in": 90 });
     let answer = serde_json::json!({ "status": "admitted", "receipt": sealed });
-    fs::write(
-        dir.join("answer"),
-        format!("{{\"number\":\"12\"}}\n{answer}\n"),
-    )
-    .unwrap();
+    fs::write(dir.join("answer"), format!("{begun}\n{answer}\n")).unwrap();
     fs::write(dir.join("other"), chains[1][1].to_json()).unwrap();
     let bundle = |receipts: &str| {
         let line = format!(

@@ -201,6 +201,28 @@ async fn a_tombstone_is_the_broker_s_word_on_the_last_block() {
 }
 
 #[tokio::test]
+async fn nothing_is_sealed_behind_a_tombstone() {
+    let kept = Kept::new(2);
+    let chain = &chains(1)[0];
+    let open = kept.open();
+    open.knows(&chain[0].block.claims().sub).await;
+    for sealed in &chain[..4] {
+        open.seal(sealed).await;
+    }
+    let tombstone = Record::Erased {
+        erasure: Some(House::new(1).erasure(chain[3].block.hash())),
+        both: false,
+    };
+    let sub = House::new(1).sub();
+    open.keeper.append(&sub, &[tombstone]).await.unwrap();
+    open.seal(&chain[4]).await;
+    drop(open);
+    let audited = kept.audit(Mode::Strict);
+    let found = audited.faults[0].to_string();
+    assert!(found.contains("behind the account's tombstone"), "{found}");
+}
+
+#[tokio::test]
 async fn leaves_that_nobody_can_open_though_no_account_was_erased_are_a_fault() {
     for all in [false, true] {
         let (kept, chains) = kept(3, 3).await;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use warifu_consensus::{encoding::text_b64, log::LogProof};
+use warifu_consensus::{block::Votes, encoding::text_b64, log::LogProof};
 use warifu_node::config::render_ledger;
 
 use super::*;
@@ -74,7 +74,8 @@ async fn more_is_checked_the_more_is_brought() {
     assert_eq!(whole["hash"], files.login.block.hash().to_string());
     // As `warifu login --json` prints it: a line before, and the proof beside the receipt.
     let answer = json!({ "receipt": files.login.to_json(), "proof": files.proof });
-    files.write("answer", &format!("{{\"number\":42}}\n{answer}\n"));
+    let begun = json!({ "number": "42", "id": "x", "nonce": "y", "expires_in": 90 });
+    files.write("answer", &format!("{begun}\n{answer}\n"));
     let answered = files.holds(&format!("DIR/answer --account-key {key}"));
     assert_eq!(answered, whole);
     let dir = files.kept.dir.path();
@@ -83,6 +84,59 @@ async fn more_is_checked_the_more_is_brought() {
     let first = "確認できた範囲では有効です。検証していない項目があります。";
     assert!(told.starts_with(first), "{told}");
     assert!(told.contains("No proof was given."), "{told}");
+}
+
+#[tokio::test]
+async fn a_key_that_was_brought_is_compared_whatever_the_block() {
+    let files = Files::new().await;
+    let (own, other) = (House::new(2), House::new(3));
+    let (key, others) = (text_b64(&own.account_key()), text_b64(&other.account_key()));
+    let chain = &chains(3)[1];
+    files.write("genesis", &chain[0].to_json());
+    let unchecked = |args: &str| files.holds(args)["unchecked"].as_array().unwrap().len();
+    assert_eq!(unchecked("DIR/genesis"), 2);
+    assert_eq!(unchecked(&format!("DIR/genesis --account-key {key}")), 1);
+    let told = fails(
+        &files.verify(&format!("DIR/genesis --account-key {others}")),
+        1,
+    );
+    assert!(told.contains("is the pinned one"), "{told}");
+    // A denial, and a freeze without a word: the operators' blocks.
+    files.write("denial", &chain[3].to_json());
+    files.write("freeze", &chain[4].to_json());
+    assert_eq!(unchecked("DIR/denial"), 2);
+    assert_eq!(unchecked("DIR/freeze"), 1);
+    assert_eq!(unchecked(&format!("DIR/freeze --account-key {key}")), 2);
+    for name in ["genesis", "denial", "receipt"] {
+        fails(&files.verify(&format!("DIR/{name} --account-key none")), 1);
+    }
+    let mut silent = chain[3].clone();
+    silent.votes = Votes::Restrict { word: None };
+    files.write("silent", &silent.to_json());
+    let told = fails(&files.verify("DIR/silent"), 1);
+    assert!(told.contains("only the device denies"), "{told}");
+}
+
+#[tokio::test]
+async fn an_export_or_a_bundle_that_was_cut_is_no_receipt() {
+    let files = Files::new().await;
+    let dir = files.kept.dir.path();
+    let exported = succeeds(&run(&["ledger", "export", "DIR/data"], dir));
+    let lines: Vec<&str> = exported.lines().collect();
+    assert!(lines.len() > 3);
+    for kept in 1..lines.len() {
+        files.write("cut", &lines[..kept].join("\n"));
+        fails(&files.verify("DIR/cut"), 1);
+        if kept > 2 {
+            files.write("cut", &lines[1..kept].join("\n"));
+            fails(&files.verify("DIR/cut"), 1);
+        }
+    }
+    files.write(
+        "long",
+        &format!("{}{}", files.login.to_json(), " ".repeat(70_000)),
+    );
+    fails(&files.verify("DIR/long"), 1);
 }
 
 #[tokio::test]

@@ -248,30 +248,54 @@ fn evidence_of_a_second_block_fails_and_names_it() {
 #[test]
 fn an_account_behind_a_tombstone_is_erased_if_the_broker_said_so() {
     let one = House::new(1);
-    for (is_told, status) in [(true, "erased"), (false, "frozen")] {
+    let two = House::new(2);
+    for story in ["told", "another head", "another's", "also another", "early"] {
         let files = Files::new();
         let dir = files.0.path().join("erased");
         let (ledger, blocks) = blocks();
+        let kind = if story == "early" {
+            Kind::Deny
+        } else {
+            Kind::Freeze
+        };
         journal(&dir, &blocks, |sealed| {
             let mut records = plain(sealed);
-            if sealed.block.claims().kind == Kind::Freeze {
-                let head = sealed.block.hash();
-                let head = if is_told { head } else { Hash([9; 32]) };
-                records.push(Record::Erased {
-                    erasure: Some(one.erasure(head)),
+            let head = sealed.block.hash();
+            let erasures = match story {
+                "told" | "early" => vec![one.erasure(head)],
+                "another head" => vec![one.erasure(Hash([9; 32]))],
+                "another's" => vec![two.erasure(head)],
+                _ => vec![one.erasure(head), one.erasure(Hash([9; 32]))],
+            };
+            if sealed.block.claims().kind == kind {
+                records.extend(erasures.into_iter().map(|erasure| Record::Erased {
+                    erasure: Some(erasure),
                     both: true,
-                });
+                }));
             }
             records
         });
-        let verified = check(&ledger, &dir).unwrap();
-        let account = verified.accounts.iter().find(|a| a.account == one.sub());
-        assert_eq!(account.unwrap().status, status);
+        let verified = check(&ledger, &dir);
+        let show = "ledger show DIR/erased --ledger DIR/ledger.toml";
+        if story == "told" {
+            let verified = verified.unwrap();
+            let account = verified.accounts.iter().find(|a| a.account == one.sub());
+            assert_eq!(account.unwrap().status, "erased");
+            let drawn = succeeds(&files.run(show));
+            assert_eq!(drawn.matches("the broker signed that nothing").count(), 1);
+            let json = succeeds(&files.run("--json ledger show DIR/erased"));
+            assert_eq!(json.matches("\"erased\":true").count(), 4);
+        } else {
+            let told = verified.unwrap_err().to_string();
+            let sub = one.sub();
+            assert!(
+                told.starts_with(&format!("account {sub}: its tombstone")),
+                "{told}"
+            );
+            fails(&files.run(show), 1);
+        }
         let drawn = succeeds(&files.run("ledger show DIR/erased"));
-        assert_eq!(
-            drawn.matches("erased: its secrets are forgotten").count(),
-            1
-        );
+        assert_eq!(drawn.matches("says that it is erased").count(), 1);
     }
 }
 

@@ -201,10 +201,10 @@ impl Up {
                 expected: None,
                 next: [0; 32],
             };
-            store.append(batch(stream, head, vec![0xee])).await.unwrap();
+            let first = encoded(&Record::Settled);
+            store.append(batch(stream, head, first)).await.unwrap();
         }
-        let record = Record::Sealed(Box::new(sealed.clone()));
-        let bytes = wire::encode::<Record, 100_000>(&record).unwrap();
+        let bytes = encoded(&Record::Sealed(Box::new(sealed.clone())));
         let head = HeadMove {
             expected: Some(claims.prev.0),
             next: sealed.block.hash().0,
@@ -241,6 +241,10 @@ impl Up {
         drop(timeout(PATIENCE, task).await.unwrap());
         drop((keeper, book));
     }
+}
+
+fn encoded(record: &Record) -> Vec<u8> {
+    wire::encode::<Record, 100_000>(record).unwrap()
 }
 
 fn batch(stream: StreamId, head: HeadMove, entry: Vec<u8>) -> Batch {

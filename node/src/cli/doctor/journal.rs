@@ -110,11 +110,17 @@ impl Journal {
     fn take(&mut self, record: &JournalRecord) -> Result<(), Stopped> {
         self.records = self.records.saturating_add(1);
         let head = self.heads.entry(record.stream).or_default();
-        *head = record.head.map(|moved| moved.next).or(*head);
         let stopped = |reason: String| Stopped::Entry {
             place: format!("segment {}, byte {}", record.segment, record.offset),
             reason,
         };
+        if let Some(moved) = record.head {
+            if moved.expected != *head {
+                let reason = "it moves its stream's head from another than it has";
+                return Err(stopped(reason.to_owned()));
+            }
+            *head = Some(moved.next);
+        }
         for entry in &record.entries {
             if record.stream == StreamId::NODE {
                 let own = NodeRecord::decode(entry).map_err(|e| stopped(e.to_string()))?;

@@ -5,7 +5,12 @@ use std::{fs, io, path::Path};
 use warifu_consensus::party::Role;
 
 use super::finding::Report;
-use crate::{clock, config::Config, log::audit::both_signed, output::Exit};
+use crate::{
+    clock,
+    config::Config,
+    log::{audit::both_signed, kept_evidence},
+    output::Exit,
+};
 
 pub(super) fn check(config: &Config, report: &mut Report) {
     if config.role() == Role::Device {
@@ -47,7 +52,20 @@ fn checkpoint(config: &Config, dir: &Path, report: &mut Report) {
 
 fn evidence(dir: &Path, report: &mut Report) {
     let dir = dir.join("evidence");
-    let files = fs::read_dir(&dir).map_or(0, Iterator::count);
+    let files = match kept_evidence(&dir) {
+        Ok(files) => files,
+        Err(error) => {
+            let found = format!("{}: {error}", dir.display());
+            let advice = "run doctor as the node's user";
+            return report.error(
+                "log",
+                Exit::Io,
+                found,
+                "a directory that can be read",
+                advice,
+            );
+        }
+    };
     if files > 0 {
         let found = format!(
             "the log was forked: evidence in {}, {files} kept",

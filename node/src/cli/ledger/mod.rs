@@ -235,7 +235,7 @@ fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Input, text));
     }
     bar.finish_and_clear();
-    chains.erased(|sub| blocks.erased(sub).is_some());
+    chains.erased(|sub| blocks.tombstones().contains_key(sub));
     let page = show::Page {
         from: args.from,
         last: args.last,

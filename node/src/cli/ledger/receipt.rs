@@ -61,21 +61,43 @@ pub(super) fn is_receipt(path: &Path) -> bool {
 }
 
 fn text(path: &Path) -> Result<String, Failure> {
+    let refuse = |found: String| Failure::new(Exit::Input, format!("{}: {found}", path.display()));
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
-    read.map(|_| text)
-        .map_err(|error| Failure::new(Exit::Input, format!("{}: {error}", path.display())))
+    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
+    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
+    let read = read.map_err(|error| refuse(error.to_string()))?;
+    if read as u64 > MAX_BYTES {
+        return Err(refuse(format!("more than {MAX_BYTES} bytes")));
+    }
+    Ok(text)
 }
 
-fn kept(text: &str) -> Result<Kept, warifu_consensus::block::SealedError> {
-    // `warifu login --json` prints two lines: the last is the answer.
-    let line = text.lines().rfind(|line| !line.trim().is_empty());
-    let line = line.unwrap_or_default().trim();
+/// Nothing else may stand in the file: an export or a bundle that was cut behind a block is no receipt.
+fn kept(text: &str) -> Result<Kept, String> {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let line = match lines.as_slice() {
+        [line] => line,
+        // `warifu login --json` prints two lines: the number first, the answer last.
+        [begun, line] if is_begun(begun) => line,
+        lines => return Err(format!("{} lines, expected one", lines.len())),
+    };
     let value: Option<Value> = serde_json::from_str(line).ok();
     let within = |name| value.as_ref().and_then(|value| value.get(name)?.as_str());
+    let sealed = Sealed::from_json(within("receipt").unwrap_or(line));
     Ok(Kept {
-        sealed: Sealed::from_json(within("receipt").unwrap_or(line))?,
+        sealed: sealed.map_err(|error| error.to_string())?,
         proof: within("proof").unwrap_or_default().to_owned(),
+    })
+}
+
+fn is_begun(line: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|value| {
+        let has = |name| value.get(name).is_some();
+        has("number") && has("id") && has("expires_in")
     })
 }
 
@@ -140,8 +162,13 @@ pub(super) fn verify(
 fn told(found: &Findings, sealed: &Sealed, output: Output) -> String {
     let lang = output.lang();
     let claims = sealed.block.claims();
-    let (_, (ja, en)) = found.verdict();
-    let mut lines = vec![output.paint(Style::Good, lang.both(ja, en))];
+    let (verdict, (ja, en)) = found.verdict();
+    let style = if verdict == "held" {
+        Style::Good
+    } else {
+        Style::Warning
+    };
+    let mut lines = vec![output.paint(style, lang.both(ja, en))];
     for ((ja, en), outcome) in &found.checks {
         let what = lang.label(ja, en);
         match outcome {

@@ -46,6 +46,8 @@ struct BlockView<'a> {
     epoch: u64,
     supersedes: Option<Hash>,
     votes: Vec<&'static str>,
+    /// A tombstone stands behind the account's last block.
+    erased: bool,
     verified: bool,
 }
 
@@ -92,6 +94,7 @@ impl Chains {
         output: Output,
     ) -> Result<(), Failure> {
         for (sub, blocks) in &self.blocks {
+            let is_erased = self.erased.contains(sub);
             let shown = page.of(blocks);
             let hidden = blocks.len().saturating_sub(shown.len());
             output.say(&format!("account {}", output.paint(Style::Strong, sub)))?;
@@ -101,10 +104,17 @@ impl Chains {
             }
             for (at, sealed) in shown.iter().enumerate() {
                 let is_last = at.saturating_add(1) == shown.len();
-                output.print(&view(sealed, is_verified), || draw(sealed, is_last, output))?;
+                output.print(&view(sealed, is_erased, is_verified), || {
+                    draw(sealed, is_last, output)
+                })?;
             }
-            if self.erased.contains(sub) {
-                let text = "     ┊\n     ✕  erased: its secrets are forgotten, and nothing follows";
+            if is_erased {
+                let what = if is_verified {
+                    "erased: the broker signed that nothing follows"
+                } else {
+                    "says that it is erased"
+                };
+                let text = format!("     ┊\n     ✕  {what}");
                 output.say(&output.paint(Style::Warning, text))?;
             }
         }
@@ -116,7 +126,7 @@ impl Chains {
     }
 }
 
-fn view(sealed: &Sealed, verified: bool) -> BlockView<'_> {
+fn view(sealed: &Sealed, erased: bool, verified: bool) -> BlockView<'_> {
     let claims = sealed.block.claims();
     BlockView {
         account: claims.sub,
@@ -131,6 +141,7 @@ fn view(sealed: &Sealed, verified: bool) -> BlockView<'_> {
         epoch: claims.epoch,
         supersedes: claims.supersedes,
         votes: votes(sealed),
+        erased,
         verified,
     }
 }

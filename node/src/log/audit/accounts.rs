@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use warifu_client_sdk::store::HeadMove;
 use warifu_consensus::{
     agree::{Erasure, Record},
     block::Sealed,
@@ -30,6 +31,7 @@ pub(super) enum Item {
     Entries {
         at: At,
         sub: Sub,
+        head: Option<HeadMove>,
         entries: Vec<Vec<u8>>,
     },
     /// A leaf of the log, and which block its record says that it is of.
@@ -80,13 +82,15 @@ impl Counts {
 #[derive(Default)]
 struct State {
     account: Option<Account>,
+    /// The head of the account's stream.
+    stands: Option<[u8; 32]>,
     /// Without a leaf yet, by height.
     waiting: BTreeMap<u64, (Hash, At)>,
     /// Leaves that came before their blocks, as a restored copy has them.
     ahead: BTreeMap<u64, (Leaf, u64, At)>,
     /// The first leaf that could not be opened, for want of an opener.
     unopened: Option<(u64, At)>,
-    /// The account's last record is a tombstone.
+    /// The account has a tombstone.
     is_erased: bool,
 }
 
@@ -126,7 +130,13 @@ impl<'a> Accounts<'a> {
     /// The first [`Fault`].
     pub(super) fn take(&mut self, item: Item) -> Result<(), Fault> {
         match item {
-            Item::Entries { at, sub, entries } => {
+            Item::Entries {
+                at,
+                sub,
+                head,
+                entries,
+            } => {
+                self.moved(at, sub, head)?;
                 for entry in &entries {
                     self.entry(at, sub, entry)?;
                 }
@@ -142,11 +152,28 @@ impl<'a> Accounts<'a> {
         }
     }
 
+    /// A record moves its stream's head from where it stood, or no node would open the journal.
+    fn moved(&mut self, at: At, sub: Sub, head: Option<HeadMove>) -> Result<(), Fault> {
+        let Some(step) = head else { return Ok(()) };
+        let stood = self
+            .states
+            .entry(sub)
+            .or_default()
+            .stands
+            .replace(step.next);
+        if stood == step.expected {
+            return Ok(());
+        }
+        let found =
+            format!("record of account {sub} moves its stream's head from another than it has");
+        Err(at.fault(self.shared.dir, found))
+    }
+
     fn entry(&mut self, at: At, sub: Sub, entry: &[u8]) -> Result<(), Fault> {
         let dir = self.shared.dir;
         let record = wire::decode::<Record, MAX_ENTRY>(entry)
             .map_err(|error| at.fault(dir, format!("entry of account {sub}: {error}")))?;
-        self.states.entry(sub).or_default().is_erased = matches!(record, Record::Erased { .. });
+        self.states.entry(sub).or_default().is_erased |= matches!(record, Record::Erased { .. });
         match record {
             Record::Erased { erasure, .. } => self.tombstone(at, sub, erasure),
             Record::Sealed(sealed) => self.sealed(at, sub, &sealed),
@@ -204,6 +231,13 @@ impl<'a> Accounts<'a> {
             signatures.take(public, message, signature, (at, sub, height))
         };
         let state = self.states.entry(sub).or_default();
+        if state.is_erased && self.shared.is_logged {
+            let found = format!(
+                "{} is sealed behind the account's tombstone",
+                named(&sub, height)
+            );
+            return Err(at.fault(dir, found));
+        }
         let folded = match &mut state.account {
             Some(account) => account.next_by(sealed, verify),
             None => Account::open_by(self.shared.ledger, sealed, verify).map(|account| {

@@ -358,6 +358,7 @@ fn dispatch(
         stream => workers.give(Item::Entries {
             at,
             sub: Sub(stream.0),
+            head: record.head,
             entries: record.entries.clone(),
         }),
     }

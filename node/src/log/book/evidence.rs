@@ -1,6 +1,10 @@
 //! Keeping what shows a fork.
 
-use std::path::PathBuf;
+use std::{
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+};
 
 use base64ct::{Base64Url, Encoding};
 use warifu_client_sdk::store::Store;
@@ -10,12 +14,29 @@ use super::{LogBook, failed};
 use crate::{log::LogError, observe::counts, secrets};
 
 /// Files of evidence that are kept: the first convicts, and whoever holds the other's key could make them without end.
+/// As many again are kept of notes that both signed, which convict both.
 const MOST_KEPT: usize = 64;
+
+/// How many files of evidence lie in this directory.
+///
+/// # Errors
+/// It is there, and can't be listed.
+pub(crate) fn kept_evidence(dir: &Path) -> io::Result<usize> {
+    match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        listed => {
+            let names = listed?.flatten().map(|entry| entry.path());
+            Ok(names
+                .filter(|path| path.extension() == Some(OsStr::new("json")))
+                .count())
+        }
+    }
+}
 
 impl<S: Store> LogBook<S> {
     /// Keeps another's checkpoint that can't be of this log, beside this log's own and the proof between them, in a file
     /// of its own: `evidence/SIZE-ROOT.json` beside the leaves. `None` if this log has signed nothing as large yet, or if
-    /// [`MOST_KEPT`] are kept.
+    /// enough are kept.
     ///
     /// # Errors
     /// [`LogError`].
@@ -56,9 +77,16 @@ impl<S: Store> LogBook<S> {
             // Shown again: it is kept already, and said.
             return Ok(Some(path));
         }
-        let kept = std::fs::read_dir(&dir).map_err(failed(&dir, "list the evidence in"))?;
-        if kept.count() >= MOST_KEPT {
-            tracing::error!(
+        let kept = kept_evidence(&dir).map_err(failed(&dir, "list the evidence in"))?;
+        let is_cosigned = Checkpoint::cosigned(note, &self.keys.witness).is_ok();
+        if kept
+            >= if is_cosigned {
+                2 * MOST_KEPT
+            } else {
+                MOST_KEPT
+            }
+        {
+            tracing::debug!(
                 size = theirs.size,
                 "the log is forked again: enough evidence is kept"
             );
