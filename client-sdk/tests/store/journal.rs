@@ -15,7 +15,7 @@ use warifu_client_sdk::store::{
     LedgerId, MemoryIndex, Position, Space, Store, StoreError, StreamId,
 };
 
-use super::{ALICE, BOB, batch, open, open_with, options, step};
+use super::{ALICE, BOB, batch, format::frame, open, open_with, options, step};
 
 #[tokio::test]
 async fn concurrent_appends_share_syncs() {
@@ -470,6 +470,45 @@ async fn an_index_whose_head_the_journal_does_not_go_on_from_is_made_anew() {
     assert!(!index.wrong.load(Ordering::SeqCst));
     assert_eq!(store.head(ALICE).unwrap(), Some([2; 32]));
     assert_eq!(store.read(ALICE).unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_index_is_left_alone_where_the_journal_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Outliving::default();
+    let open_again = || {
+        let index = index.clone();
+        JournalStore::open(dir.path(), options(), || Ok(index), &mut |_, _| {})
+    };
+    let store = open_again().unwrap();
+    store
+        .append(batch(ALICE, step(None, 1), &[b"a"]))
+        .await
+        .unwrap();
+    drop(store);
+    let covered = index.covered().unwrap();
+    assert!(covered.is_some());
+    let path = dir.path().join("journal/00000001.seg");
+    let mut bytes = fs::read(&path).unwrap();
+    let (mut at, mut previous) = (0, [0; 32]);
+    while at < bytes.len() {
+        let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) & !(1 << 31);
+        previous = bytes[at + 12..at + 44].try_into().unwrap();
+        at += 44 + length as usize;
+    }
+    let head = [&[1, 1][..], &[7; 32], &[8; 32]].concat();
+    let payload = [&ALICE.0[..], &head, &0u64.to_le_bytes()].concat();
+    bytes.extend(frame(at as u64, 1, &previous, &payload));
+    fs::write(&path, &bytes).unwrap();
+    for _ in 0..2 {
+        let result = open_again().map(drop);
+        assert!(
+            matches!(result, Err(StoreError::Corrupt { offset, .. }) if offset == at as u64),
+            "{result:?}"
+        );
+        assert_eq!(index.covered().unwrap(), covered);
+        assert_eq!(index.head(ALICE).unwrap(), Some([1; 32]));
+    }
 }
 
 #[tokio::test]
