@@ -44,6 +44,15 @@ pub struct Verified {
     pub accounts: Vec<AccountSummary>,
 }
 
+impl Verified {
+    /// One account.
+    #[must_use]
+    pub fn account(&self, sub: &Sub) -> Option<&AccountSummary> {
+        let found = self.accounts.binary_search_by_key(sub, |a| a.account);
+        self.accounts.get(found.ok()?)
+    }
+}
+
 impl Verifier {
     /// A verifier that pins this ledger.
     #[must_use]
@@ -148,7 +157,9 @@ pub fn verify(
             account: *sub,
             reason,
         };
-        let account = verified.accounts.iter_mut().find(|a| a.account == *sub);
+        // Sorted, as they come out of a map.
+        let found = verified.accounts.binary_search_by_key(sub, |a| a.account);
+        let account = found.ok().and_then(|at| verified.accounts.get_mut(at));
         let account = account.ok_or_else(|| wrong("is of an account without blocks".to_owned()))?;
         for erasure in erasures {
             let word = erasure.verify(*sub, &ledger.broker);

@@ -201,9 +201,9 @@ impl<S: Store> Sequencer<S> {
             return Ok(());
         }
         let kept = self.parts.book.keep_evidence(theirs, note)?;
-        let kept = kept.map_or("no more evidence", |_| "the evidence");
+        let kept = kept.map_or("no evidence was added", |_| "the evidence is kept");
         Err(LogError::Peer(format!(
-            "cosigned another log: at {} leaves the roots differ; {kept} is kept",
+            "cosigned another log: at {} leaves the roots differ; {kept}",
             theirs.size
         )))
     }

@@ -105,9 +105,9 @@ impl<S: Store> Witness<S> {
             return Ok(());
         }
         let kept = book.keep_evidence(theirs, note)?;
-        let kept = kept.map_or("no more evidence", |_| "the evidence");
+        let kept = kept.map_or("no evidence was added", |_| "the evidence is kept");
         Err(LogError::Peer(format!(
-            "signed another log: at {} leaves the roots differ; {kept} is kept",
+            "signed another log: at {} leaves the roots differ; {kept}",
             theirs.size
         )))
     }

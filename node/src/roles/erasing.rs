@@ -5,7 +5,7 @@
 //! takes no key back: what it obeys is the broker's own signature, never the other's word. Never undone.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
@@ -91,7 +91,7 @@ pub(super) struct State {
     /// Told by the other operator, and not looked at yet: one of each account of this ledger at most.
     heard: Mutex<HashMap<Sub, Erasure>>,
     wake: Notify,
-    /// Told by the other operator, verified, and not followed yet.
+    /// Told by the other operator, verified, and not followed yet; and erased, but not all forgotten.
     told: Mutex<HashMap<Sub, Erasure>>,
     changed: OnceLock<watch::Sender<u64>>,
 }
@@ -211,9 +211,32 @@ impl<M: Machine> Erasing<M> {
             return Ok(false);
         }
         self.remember(sub, erasure, both);
-        self.keeper.forget_erased(&[sub]).await?;
+        self.forget(sub, erasure).await?;
         tracing::warn!(account = %sub, "erased: its secrets are gone here");
         Ok(true)
+    }
+
+    /// Forgets an erased account's secrets; until that is done, it is owed.
+    async fn forget(&self, sub: Sub, erasure: Erasure) -> Result<(), KeeperError> {
+        lock(&self.state.told).insert(sub, erasure);
+        self.keeper.forget_erased(&[sub]).await?;
+        lock(&self.state.told).remove(&sub);
+        Ok(())
+    }
+
+    /// Forgets what is owed of an erased account.
+    ///
+    /// # Errors
+    /// [`KeeperError`]: its secrets are still here.
+    pub(super) async fn forget_owed(&self, sub: Sub) -> Result<(), KeeperError> {
+        match self.owes(&sub) {
+            Some(erasure) => self.forget(sub, erasure).await,
+            None => Ok(()),
+        }
+    }
+
+    fn owes(&self, sub: &Sub) -> Option<Erasure> {
+        lock(&self.state.told).get(sub).copied()
     }
 
     fn say(&self, accounts: &[(Sub, Erasure)]) {
@@ -230,8 +253,14 @@ impl<M: Machine> Erasing<M> {
     }
 
     fn accounts_known(&self, wanted: impl Fn(&Known) -> bool) -> Vec<(Sub, Erasure)> {
+        let owed: HashSet<Sub> = match self.role {
+            Role::TrustOperator => lock(&self.state.told).keys().copied().collect(),
+            _ => HashSet::new(),
+        };
         let known = lock(&self.state.known);
-        let each = known.iter().filter(|(_, known)| wanted(known));
+        let each = known
+            .iter()
+            .filter(|(sub, known)| wanted(known) && !owed.contains(sub));
         each.map(|(sub, known)| (*sub, known.erasure)).collect()
     }
 
@@ -258,7 +287,10 @@ impl<M: Machine> Erasing<M> {
             return;
         }
         if self.role == Role::TrustOperator {
-            self.say(&[(sub, erasure)]);
+            // The broker takes it for done.
+            if self.owes(&sub).is_none() {
+                self.say(&[(sub, erasure)]);
+            }
         } else if let Err(error) = self.acknowledged(sub).await {
             tracing::error!(account = %sub, %error, "not kept that both operators erased it");
         }
@@ -285,9 +317,8 @@ impl<M: Machine> Erasing<M> {
     async fn follow(&self, sub: Sub, erasure: Erasure) {
         if self.is_erased(&sub) {
             // Closed before, but not all was forgotten.
-            match self.keeper.forget_erased(&[sub]).await {
-                Ok(_) => drop(lock(&self.state.told).remove(&sub)),
-                Err(error) => tracing::error!(account = %sub, %error, "its secrets are still here"),
+            if let Err(error) = self.forget(sub, erasure).await {
+                tracing::error!(account = %sub, %error, "its secrets are still here");
             }
             return;
         }

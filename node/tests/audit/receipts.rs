@@ -110,6 +110,16 @@ async fn a_key_that_was_brought_is_compared_whatever_the_block() {
     for name in ["genesis", "denial", "receipt"] {
         fails(&files.verify(&format!("DIR/{name} --account-key none")), 1);
     }
+    let dir = files.kept.dir.path();
+    let line = [
+        "ledger",
+        "verify",
+        "DIR/receipt",
+        "--ledger",
+        "DIR/ledger.toml",
+    ];
+    let empty = [&line[..], &["--account-key", ""]].concat();
+    fails(&run(&empty, dir), 2);
     let mut silent = chain[3].clone();
     silent.votes = Votes::Restrict { word: None };
     files.write("silent", &silent.to_json());

@@ -211,12 +211,9 @@ const fn plural(are_several: bool) -> &'static str {
 
 fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
     let source = Source::find(&args.source).map_err(walk)?;
-    let is_verified = match &args.ledger {
-        Some(path) => {
-            verify(&pinned(path)?, &source, output)?;
-            true
-        }
-        None => false,
+    let verified = match &args.ledger {
+        Some(path) => Some(verify(&pinned(path)?, &source, output)?),
+        None => None,
     };
     let mut chains = show::Chains::default();
     let bar = progress::bytes("reading", output.is_json());
@@ -235,12 +232,17 @@ fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Input, text));
     }
     bar.finish_and_clear();
-    chains.erased(|sub| blocks.tombstones().contains_key(sub));
+    let erased = |sub: &Sub| match &verified {
+        // A live node may have written since.
+        Some(verified) => verified.account(sub).is_some_and(|a| a.status == "erased"),
+        None => blocks.tombstones().contains_key(sub),
+    };
+    chains.erased(erased);
     let page = show::Page {
         from: args.from,
         last: args.last,
     };
-    chains.print(page, is_verified, output)
+    chains.print(page, verified.is_some(), output)
 }
 
 fn export(dir: &Path, output: Output) -> Result<(), Failure> {

@@ -120,6 +120,14 @@ pub(super) fn verify(
             return Err(Failure::new(Exit::Input, text));
         }
     }
+    if args
+        .account_key
+        .as_ref()
+        .is_some_and(|key| key.trim().is_empty())
+    {
+        let text = "--account-key is empty, expected 43 characters of base64url";
+        return Err(Failure::new(Exit::Usage, text));
+    }
     let brought = Brought {
         receipt: &sealed.to_json(),
         proof: &proof,

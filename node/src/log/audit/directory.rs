@@ -349,6 +349,10 @@ fn dispatch(
     };
     match record.stream {
         StreamId::NODE => {
+            if record.head.is_some() {
+                let found = "the node's own record moves a head, of which there is none";
+                return Err(at.fault(dir, found.to_owned()));
+            }
             for entry in &record.entries {
                 NodeRecord::decode(entry)
                     .map_err(|error| at.fault(dir, format!("the node's own record: {error}")))?;

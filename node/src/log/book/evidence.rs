@@ -35,7 +35,7 @@ pub(crate) fn kept_evidence(dir: &Path) -> io::Result<usize> {
 
 impl<S: Store> LogBook<S> {
     /// Keeps another's checkpoint that can't be of this log, beside this log's own and the proof between them, in a file
-    /// of its own: `evidence/SIZE-ROOT.json` beside the leaves. `None` if this log has signed nothing as large yet, or if
+    /// of its own: `evidence/SIZE-ROOT.json` beside the leaves, `SIZE-ROOT-both.json` if both signed it. `None` if this log has signed nothing as large yet, or if
     /// enough are kept.
     ///
     /// # Errors
@@ -66,19 +66,20 @@ impl<S: Store> LogBook<S> {
             .to_text()
             .map_err(|error| LogError::Peer(error.to_string()))?;
         let root = Base64Url::encode_string(&theirs.root);
+        let is_cosigned = Checkpoint::cosigned(note, &self.keys.witness).is_ok();
         let dir = self.files.dir().join("evidence");
         std::fs::create_dir_all(&dir).map_err(failed(&dir, "make a place for evidence among"))?;
         let path = dir.join(format!(
-            "{}-{}.json",
+            "{}-{}{}.json",
             theirs.size,
-            root.get(..16).unwrap_or_default()
+            root.get(..16).unwrap_or_default(),
+            if is_cosigned { "-both" } else { "" }
         ));
         if path.exists() {
             // Shown again: it is kept already, and said.
             return Ok(Some(path));
         }
         let kept = kept_evidence(&dir).map_err(failed(&dir, "list the evidence in"))?;
-        let is_cosigned = Checkpoint::cosigned(note, &self.keys.witness).is_ok();
         if kept
             >= if is_cosigned {
                 2 * MOST_KEPT

@@ -549,6 +549,10 @@ impl Desk for Broker {
                 }
             })?;
         }
+        erasing.forget_owed(account).await.map_err(|error| {
+            tracing::error!(%account, %error, "its secrets are still here");
+            DeskError::Stopping
+        })?;
         Ok(erasing.both(&account, FREEZE_WAIT).await)
     }
 
