@@ -13,7 +13,7 @@ use std::{
 use tokio::{
     sync::{Notify, watch},
     task::spawn_blocking,
-    time::{MissedTickBehavior, interval},
+    time::interval,
 };
 use warifu_client_sdk::runtime::{Accounts, Keeper, KeeperError, Machine};
 use warifu_consensus::{
@@ -271,8 +271,8 @@ impl<M: Machine> Erasing<M> {
 
     /// The other operator says that these are erased.
     pub(super) fn hear(&self, accounts: Vec<(Sub, Erasure)>) {
-        let known = accounts.into_iter().take(MAX_ERASED);
-        lock(&self.state.heard).extend(known.filter(|(sub, _)| self.directory.has(sub)));
+        let said = accounts.into_iter().take(MAX_ERASED);
+        lock(&self.state.heard).extend(said.filter(|(sub, _)| self.directory.has(sub)));
         self.state.wake.notify_one();
     }
 
@@ -350,7 +350,6 @@ impl<M: Machine> Erasing<M> {
     /// Looks at what was heard, and repeats what is owed, for as long as the operator runs.
     pub(super) async fn repeat(self: Arc<Self>) {
         let mut ticks = interval(REPEAT);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_tick = tokio::select! {
                 _ = ticks.tick() => true,

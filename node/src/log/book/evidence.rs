@@ -35,8 +35,8 @@ pub(crate) fn kept_evidence(dir: &Path) -> io::Result<usize> {
 
 impl<S: Store> LogBook<S> {
     /// Keeps another's checkpoint that can't be of this log, beside this log's own and the proof between them, in a file
-    /// of its own: `evidence/SIZE-ROOT.json` beside the leaves, `SIZE-ROOT-both.json` if both signed it. `None` if this log has signed nothing as large yet, or if
-    /// enough are kept.
+    /// of its own: `evidence/SIZE-ROOT.json` beside the leaves, `SIZE-ROOT-both.json` if both signed it.
+    /// `None` if this log has signed nothing as large yet, or if enough are kept.
     ///
     /// # Errors
     /// [`LogError`].
@@ -80,13 +80,12 @@ impl<S: Store> LogBook<S> {
             return Ok(Some(path));
         }
         let kept = kept_evidence(&dir).map_err(failed(&dir, "list the evidence in"))?;
-        if kept
-            >= if is_cosigned {
-                2 * MOST_KEPT
-            } else {
-                MOST_KEPT
-            }
-        {
+        let most = if is_cosigned {
+            2 * MOST_KEPT
+        } else {
+            MOST_KEPT
+        };
+        if kept >= most {
             tracing::debug!(
                 size = theirs.size,
                 "the log is forked again: enough evidence is kept"
