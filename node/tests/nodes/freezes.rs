@@ -1,6 +1,5 @@
 //! What a freeze of an account that is frozen already is answered with.
 
-use super::http::restart;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,13 +17,10 @@ async fn a_freeze_is_answered_from_the_chain_only_once_heads_are_compared() {
 
     // Nobody says whether an unfreeze was forgotten here: the freeze is wanted anew.
     net.trust_operator.stop().await;
-    timeout(PATIENCE, async {
-        while net.broker.ready().await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    until("the line goes down", async || {
+        net.broker.ready().await.is_err()
     })
-    .await
-    .expect("the line goes down");
+    .await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(net.broker.freeze(account).await, Ok(Frozen::Wanted));
     net.broker.stop().await;

@@ -2,7 +2,6 @@
 //! the documents is what a login service gets.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -404,83 +403,6 @@ async fn limits(seen: &mut Seen, net: &Net, account: Sub) {
     assert!(!refused.to_string().contains("203.0.113"), "{refused}");
     let login = format!("/v1/logins/{}", begun["id"].as_str().unwrap());
     assert_eq!(seen.ask(web.request(Method::DELETE, &login)).await.0, 204);
-}
-
-/// Stops the broker, changes its directory, and starts it again.
-pub(super) async fn restart(net: Net, change: impl FnOnce(&Path)) -> Net {
-    let Net {
-        dir,
-        ledger,
-        broker,
-        trust_operator,
-        trust_operator_addresses,
-    } = net;
-    // Devices come back to the address that their tickets named.
-    let listen = parsed(broker.listeners());
-    broker.stop().await;
-    drop(broker);
-    let mut change = Some(change);
-    let started = async {
-        loop {
-            let data = dir.path().join("broker");
-            // The directory is locked until the last task of the old broker is gone.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            if let Some(change) = change.take() {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                change(&data);
-            }
-            let mut progress = |_, _| {};
-            let addresses = trust_operator_addresses.clone();
-            let mut options = options(
-                Role::Broker,
-                &ledger,
-                &data,
-                2,
-                addresses.clone(),
-                &mut progress,
-            );
-            options.listen.clone_from(&listen);
-            let settings = BrokerSettings {
-                announce: Vec::new(),
-                trust_operator_announce: addresses,
-                proposal_lifetime_s: 30,
-                ticket_lifetime_s: 600,
-                push: None,
-            };
-            if let Ok(broker) = Broker::start(options, settings).await {
-                return broker;
-            }
-        }
-    };
-    let broker = timeout(PATIENCE, started).await.expect("it starts again");
-    let up = async {
-        while broker.ready().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, up)
-        .await
-        .expect("the operators find each other");
-    Net {
-        dir,
-        ledger,
-        broker,
-        trust_operator,
-        trust_operator_addresses,
-    }
-}
-
-pub(super) fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// A broker from a backup waits for a `restored` block first.

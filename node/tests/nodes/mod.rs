@@ -5,308 +5,34 @@ mod cut;
 mod erasing;
 mod freezes;
 mod http;
+mod net;
+
+use net::*;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
 use warifu_client_sdk::{
-    device::{Decision, Device, DeviceError, DeviceOptions, EnrolStage},
+    device::{Decision, Device, EnrolStage},
     receipt::verify_logged,
-    runtime::Clock,
-    store::MasterKey,
-    transport::{IdentitySecret, Limits, Multiaddr},
 };
 use warifu_consensus::{
     agree::{Outcome, TrustOperatorOptions},
     block::Kind,
-    body::Body,
     encoding::text_b64,
-    enrol::SixDigits,
-    log::{Algorithm, LogKey, LogKeys},
-    party::{Ledger, Role, Sub},
+    party::{Role, Sub},
     signature::IdentityKey,
     wire::Reason,
 };
 use warifu_node::{
-    api::desk::{BeginRequest, Desk, DeskError, EnrolmentState, Frozen, LoginState},
-    clock,
-    roles::{
-        broker::{Broker, BrokerSettings},
-        operator::OperatorOptions,
-        trust_operator::TrustOperator,
-    },
+    api::desk::{Desk, DeskError, Frozen, LoginState},
+    roles::{broker::Broker, trust_operator::TrustOperator},
 };
-use zeroize::Zeroizing;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-const CALLER: &str = "web";
-const AUD: &str = "https://trade.example.jp";
-
-fn master(n: u8) -> MasterKey {
-    MasterKey::from_bytes(Zeroizing::new([n; 32]))
-}
-
-fn node_clock() -> Clock {
-    Arc::new(clock::now)
-}
-
-fn loopback() -> Vec<Multiaddr> {
-    vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]
-}
-
-/// What an operator signs the log's checkpoints with.
-fn log_key(seed: u8) -> LogKey {
-    let (name, algorithm) = match seed {
-        2 => ("log.example", Algorithm::Ed25519),
-        _ => ("witness.example", Algorithm::Cosignature),
-    };
-    LogKey::from_seed([seed + 20; 32], name, algorithm).unwrap()
-}
-
-fn log_keys() -> LogKeys {
-    LogKeys {
-        log: log_key(2).public().clone(),
-        witness: log_key(3).public().clone(),
-    }
-}
-
-/// A challenge is good for one block.
-fn fresh_nonce() -> String {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).unwrap();
-    text_b64(&bytes)
-}
-
-struct Net {
-    dir: TempDir,
-    ledger: Ledger,
-    broker: Broker,
-    trust_operator: TrustOperator,
-    trust_operator_addresses: Vec<Multiaddr>,
-}
-
-fn options<'a>(
-    role: Role,
-    ledger: &Ledger,
-    data: &'a Path,
-    seed: u8,
-    other: Vec<Multiaddr>,
-    progress: &'a mut dyn FnMut(u64, u64),
-) -> OperatorOptions<'a> {
-    OperatorOptions {
-        role,
-        ledger: ledger.clone(),
-        identity: Arc::new(IdentityKey::from_seed([seed; 32])),
-        wire_identity: IdentitySecret::new([seed; 32]),
-        data,
-        log_keys: log_keys(),
-        log_key: log_key(seed),
-        master_key: master(seed),
-        sync_delay: std::time::Duration::ZERO,
-        listen: loopback(),
-        other_addresses: other,
-        clock: node_clock(),
-        reserve_bytes: 256 << 20,
-        progress,
-    }
-}
-
-fn parsed(listeners: Vec<String>) -> Vec<Multiaddr> {
-    listeners.iter().map(|a| a.parse().unwrap()).collect()
-}
-
-async fn net() -> Net {
-    let dir = TempDir::new().unwrap();
-    let ledger = Ledger {
-        iss: "warifu.example.jp".into(),
-        broker: IdentityKey::from_seed([2; 32]).public(),
-        trust_operator: IdentityKey::from_seed([3; 32]).public(),
-    };
-    let trust_operator = start_trust_operator(&dir, &ledger).await;
-    let trust_operator_addresses = parsed(trust_operator.listeners());
-    let broker = start_broker(&dir, &ledger, &trust_operator_addresses).await;
-    timeout(PATIENCE, async {
-        while broker.ready().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .expect("the operators find each other");
-    Net {
-        dir,
-        ledger,
-        broker,
-        trust_operator,
-        trust_operator_addresses,
-    }
-}
-
-async fn start_trust_operator(dir: &TempDir, ledger: &Ledger) -> TrustOperator {
-    let data = dir.path().join("trust-operator");
-    let mut progress = |_, _| {};
-    let options = options(
-        Role::TrustOperator,
-        ledger,
-        &data,
-        3,
-        Vec::new(),
-        &mut progress,
-    );
-    TrustOperator::start(
-        options,
-        TrustOperatorOptions {
-            unfreeze_delay_s: 0,
-        },
-    )
-    .await
-    .unwrap()
-}
-
-async fn start_broker(dir: &TempDir, ledger: &Ledger, other: &[Multiaddr]) -> Broker {
-    let data = dir.path().join("broker");
-    let mut progress = |_, _| {};
-    let mut options = options(
-        Role::Broker,
-        ledger,
-        &data,
-        2,
-        other.to_vec(),
-        &mut progress,
-    );
-    options.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
-    let settings = BrokerSettings {
-        announce: Vec::new(),
-        trust_operator_announce: other.to_vec(),
-        proposal_lifetime_s: 30,
-        ticket_lifetime_s: 600,
-        push: None,
-    };
-    Broker::start(options, settings).await.unwrap()
-}
-
-impl Net {
-    async fn device(&self, name: &str) -> Device {
-        self.start_device(name).await.unwrap()
-    }
-
-    async fn start_device(&self, name: &str) -> Result<Device, DeviceError> {
-        Device::start(DeviceOptions {
-            dir: self.dir.path().join(name),
-            master_key: master(9),
-            ledger: self.ledger.clone(),
-            log_keys: log_keys(),
-            clock: node_clock(),
-            signing: tokio::runtime::Handle::current(),
-            limits: Limits::default(),
-        })
-        .await
-    }
-
-    async fn enrol(&self, device: &Device) -> (Sub, [u8; 32]) {
-        let mut ticket = self.broker.open_ticket(CALLER).await.unwrap();
-        ticket.broker_addresses = self.broker.listeners();
-        let ticket = ticket.sign(&IdentityKey::from_seed([2; 32]));
-        let mut enrolling = device.enrol(&ticket).await.unwrap();
-        let stage = timeout(
-            PATIENCE,
-            enrolling
-                .stage
-                .wait_for(|s| !matches!(s, EnrolStage::Running)),
-        )
-        .await
-        .expect("key generation ends")
-        .unwrap()
-        .clone();
-        let EnrolStage::Digits(digits) = stage else {
-            panic!("{stage:?}")
-        };
-        timeout(PATIENCE, async {
-            let wait = Duration::from_secs(5);
-            while self
-                .broker
-                .enrolment(CALLER, ticket.session, wait)
-                .await
-                .unwrap()
-                != EnrolmentState::Digits
-            {}
-        })
-        .await
-        .expect("the broker asks for the digits");
-        let wrong = SixDigits::parse(if digits.to_string() == "000000" {
-            "111111"
-        } else {
-            "000000"
-        });
-        let refused = self
-            .broker
-            .confirm(CALLER, ticket.session, wrong.unwrap())
-            .await;
-        assert_eq!(refused, Err(DeskError::WrongDigits { left: 2 }));
-        let state = self
-            .broker
-            .confirm(CALLER, ticket.session, digits)
-            .await
-            .unwrap();
-        let EnrolmentState::Done {
-            account,
-            account_key,
-            ..
-        } = state
-        else {
-            panic!("{state:?}")
-        };
-        (account, account_key)
-    }
-
-    async fn begin(
-        &self,
-        account: Sub,
-        kind: Kind,
-    ) -> Result<warifu_node::api::desk::Began, DeskError> {
-        let request = BeginRequest {
-            kind,
-            nonce: fresh_nonce(),
-            body: Body {
-                channel: "web".into(),
-                address: "東京都千代田区".into(),
-                details: Vec::new(),
-                reference: None,
-            },
-        };
-        self.broker.begin(CALLER, AUD, account, request).await
-    }
-
-    async fn outcome(&self, began: &warifu_node::api::desk::Began) -> Outcome {
-        match self.broker.login(CALLER, began.id, PATIENCE).await.unwrap() {
-            LoginState::Ended { outcome, .. } => outcome,
-            pending @ LoginState::Pending { .. } => panic!("{pending:?}"),
-        }
-    }
-}
-
-async fn asked(device: &Device) -> warifu_consensus::encoding::Hash {
-    timeout(PATIENCE, async {
-        loop {
-            if let Some(pending) = device.pending().first() {
-                return pending.prompt.hash;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .expect("the device is asked")
-}
 
 /// Waits until the device's last prompt is gone: it is told after the login service is.
 async fn asked_nothing(device: &Device) {
-    timeout(PATIENCE, async {
-        while !device.pending().is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .expect("the prompt goes");
+    until("the prompt goes", async || device.pending().is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -433,23 +159,12 @@ async fn a_customer_enrols_logs_in_refuses_and_freezes() {
     // A device that comes back sees how the log has grown.
     let proof = net.broker.proof(&frozen, PATIENCE).await.unwrap();
     proof.expect("the log has the last block");
-    let device = timeout(PATIENCE, async {
-        loop {
-            if let Ok(device) = net.start_device("device").await {
-                return device;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    is_free(&net.dir.path().join("device")).await;
+    let device = net.device("device").await;
+    until("the device sees the log", async || {
+        device.checkpoint().await.is_some_and(|seen| seen.size >= 9)
     })
-    .await
-    .expect("its directory is free again");
-    timeout(PATIENCE, async {
-        while device.checkpoint().await.is_none_or(|seen| seen.size < 9) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .expect("the device sees the log");
+    .await;
     device.stop().await;
     net.broker.stop().await;
     net.trust_operator.stop().await;
@@ -465,44 +180,14 @@ async fn everything_survives_a_restart_of_all_three() {
     device.approve(proposal, began.number).await.unwrap();
     assert!(matches!(net.outcome(&began).await, Outcome::Admitted(_)));
 
+    let net = restart(net, |_| {}).await;
     let Net {
         dir,
         ledger,
         broker,
         trust_operator,
-        trust_operator_addresses,
+        ..
     } = net;
-    broker.stop().await;
-    drop(broker);
-    let broker = timeout(PATIENCE, async {
-        loop {
-            // The directory is locked until the last task of the old broker is gone.
-            let data = dir.path().join("broker");
-            let mut progress = |_, _| {};
-            let mut options = options(
-                Role::Broker,
-                &ledger,
-                &data,
-                2,
-                trust_operator_addresses.clone(),
-                &mut progress,
-            );
-            options.listen = loopback();
-            let settings = BrokerSettings {
-                announce: Vec::new(),
-                trust_operator_announce: trust_operator_addresses.clone(),
-                proposal_lifetime_s: 30,
-                ticket_lifetime_s: 600,
-                push: None,
-            };
-            if let Ok(broker) = Broker::start(options, settings).await {
-                return broker;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await
-    .expect("the directory is free again");
     let state = broker.account(account).await.unwrap();
     assert_eq!(state.head.height, 1);
     // The login that ended a moment ago can still be asked for.
@@ -531,34 +216,26 @@ async fn everything_survives_a_restart_of_all_three() {
 
     // A journal that is gone is no fresh start: the vault beside it says that there was one.
     let data = dir.path().join("trust-operator");
-    let refused = timeout(PATIENCE, async {
-        loop {
-            let removed = std::fs::remove_dir_all(data.join("journal"));
-            assert!(removed.is_ok() || !data.join("journal").exists());
-            let mut progress = |_, _| {};
-            let options = options(
-                Role::TrustOperator,
-                &ledger,
-                &data,
-                3,
-                Vec::new(),
-                &mut progress,
-            );
-            let policy = TrustOperatorOptions {
-                unfreeze_delay_s: 0,
-            };
-            match TrustOperator::start(options, policy).await {
-                Err(error) if error.to_string().starts_with("the journal is empty") => {
-                    return error;
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-                Ok(_) => panic!("an empty journal beside a full vault was taken"),
-            }
-        }
-    })
-    .await
-    .expect("the journal's loss is noticed");
-    assert!(refused.to_string().contains("put the journal back"));
+    is_free(&data).await;
+    std::fs::remove_dir_all(data.join("journal")).unwrap();
+    let mut progress = |_, _| {};
+    let options = options(
+        Role::TrustOperator,
+        &ledger,
+        &data,
+        3,
+        Vec::new(),
+        &mut progress,
+    );
+    let policy = TrustOperatorOptions {
+        unfreeze_delay_s: 0,
+    };
+    let Err(refused) = TrustOperator::start(options, policy).await else {
+        panic!("an empty journal beside a full vault was taken")
+    };
+    let refused = refused.to_string();
+    assert!(refused.starts_with("the journal is empty"), "{refused}");
+    assert!(refused.contains("put the journal back"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -594,7 +271,7 @@ async fn a_ticket_enrols_one_device_once_and_only_at_its_own_ledger() {
     let refused = second.enrol(&changed).await.unwrap_err().to_string();
     assert_eq!(refused, "ticket is not signed by the broker that it names");
     let mut expired = ticket.clone();
-    expired.exp = clock::now().seconds() - 5;
+    expired.exp = warifu_node::clock::now().seconds() - 5;
     let expired = expired.sign(&IdentityKey::from_seed([2; 32]));
     let refused = second.enrol(&expired).await.unwrap_err().to_string();
     assert!(refused.starts_with("ticket expired "), "{refused}");
