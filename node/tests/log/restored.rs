@@ -68,6 +68,11 @@ async fn comes_back(role: usize, is_checkpoint_lost: bool) {
         }
         restored.seal(sealed).await;
     }
+    // Each is proven as soon as it is there again, before any other block is logged.
+    restored.cosigned(21).await;
+    for sealed in &lost {
+        prove(&restored.book, sealed);
+    }
     sealed.extend(lost);
     for number in 1..=10 {
         sealed.push(pair.seal(&broker, &trust_operator, account(number)).await);

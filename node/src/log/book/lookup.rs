@@ -8,7 +8,14 @@ use warifu_consensus::{
 };
 
 use super::{LogBook, read_record};
-use crate::log::LogError;
+use crate::log::{LogError, LogRecord};
+
+/// The index of a block's leaf, if the batch has it.
+fn index_in(record: &LogRecord, sub: &Sub, height: u64) -> Option<u64> {
+    let mut blocks = record.blocks.iter();
+    let place = blocks.position(|named| named == &(*sub, height))?;
+    Some(record.first().saturating_add(place as u64))
+}
 
 impl<S: Store> LogBook<S> {
     /// Leaves, each with account and height of its block.
@@ -80,8 +87,9 @@ impl<S: Store> LogBook<S> {
     }
 
     /// Where the leaf of an account's block is. Looked for among the batches from the one on that was made after the
-    /// block was sealed here, which takes one or two of them; then, if it no longer waits for its leaf, among those
-    /// before, where a restored copy that took leaves over has it.
+    /// block was sealed here, which takes one or two of them; then among those before, where a restored copy that took
+    /// leaves over has it: all of them if the block no longer waits for its leaf, else those that may have the leaf of
+    /// one that is met later, of which there are none but at such a copy.
     ///
     /// # Errors
     /// [`LogError`].
@@ -89,20 +97,25 @@ impl<S: Store> LogBook<S> {
         let Some(place) = self.keeper.place_of_block(sub, height)? else {
             return Ok(None);
         };
-        let (records, through) = {
+        let (records, through, since) = {
             let inner = self.inner();
-            (inner.records, inner.state.through)
+            (inner.records, inner.state.through, inner.state.since)
         };
         let first = self.record_after(place, records)?;
-        let before = if place <= through { first } else { 0 };
-        for number in (first..records).chain((0..before).rev()) {
+        for number in first..records {
             let record = read_record(&self.keeper, number)?;
-            let at = record
-                .blocks
-                .iter()
-                .position(|named| named == &(*sub, height));
-            if let Some(at) = at {
-                return Ok(Some(record.first().saturating_add(at as u64)));
+            if let Some(index) = index_in(&record, sub, height) {
+                return Ok(Some(index));
+            }
+        }
+        let oldest = if place <= through { 0 } else { since };
+        for number in (0..first).rev() {
+            let record = read_record(&self.keeper, number)?;
+            if record.size <= oldest {
+                break;
+            }
+            if let Some(index) = index_in(&record, sub, height) {
+                return Ok(Some(index));
             }
         }
         Ok(None)
