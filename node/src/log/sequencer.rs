@@ -29,9 +29,7 @@ const HELD: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(100);
 
 enum Phase {
-    /// No line.
-    Down,
-    /// Heads are being compared.
+    /// Heads are being compared, or there is no line to compare them over.
     Comparing,
     /// Nothing is on its way.
     Ready,
@@ -70,7 +68,7 @@ impl<S: Store> Sequencer<S> {
         let now = Instant::now();
         Self {
             parts,
-            phase: Phase::Down,
+            phase: Phase::Comparing,
             asked: now,
             held: HashSet::new(),
             held_until: now,
@@ -108,7 +106,7 @@ impl<S: Store> Sequencer<S> {
     async fn event(&mut self, event: LogEvent) -> Result<(), LogError> {
         match event {
             LogEvent::Up => self.compare(),
-            LogEvent::Down => self.phase = Phase::Down,
+            LogEvent::Down => self.phase = Phase::Comparing,
             LogEvent::Said(said) => return self.said(*said).await,
         }
         Ok(())
@@ -121,7 +119,7 @@ impl<S: Store> Sequencer<S> {
     }
 
     fn tick(&mut self) -> Result<(), LogError> {
-        let waits = !matches!(self.phase, Phase::Down | Phase::Ready);
+        let waits = !matches!(self.phase, Phase::Ready);
         if waits && self.asked.elapsed() > ANSWER {
             self.compare();
         }
@@ -281,7 +279,8 @@ impl<S: Store> Sequencer<S> {
         }
         self.parts.follow()?;
         let left = self.next_offer.saturating_duration_since(Instant::now());
-        if self.parts.unlogged.len() < MAX_OFFERED && !left.is_zero() {
+        let free = self.parts.unlogged.len().saturating_sub(self.held.len());
+        if free < MAX_OFFERED && !left.is_zero() {
             return Ok(());
         }
         let free = |(sub, height, _): &(Sub, u64, Hash)| !self.held.contains(&(*sub, *height));

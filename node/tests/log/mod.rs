@@ -387,6 +387,21 @@ async fn every_block_sealed_at_both_gets_one_leaf_and_a_cosigned_proof_at_both()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_line_that_neither_was_told_of_is_found() {
+    // The queue was full when the line came up, or its end was told after its beginning.
+    let mut pair = Pair::new();
+    let (broker, trust_operator) = (pair.broker(), pair.trust_operator());
+    for up in [&broker, &trust_operator] {
+        up.events.send(LogEvent::Down).await.unwrap();
+    }
+    let sealed = pair.seal(&broker, &trust_operator, account(1)).await;
+    for side in [&broker, &trust_operator] {
+        side.cosigned(1).await;
+        prove(&side.book, &sealed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_go_on_where_they_were_whatever_stops_between() {
     let mut pair = Pair::new();
     let (mut broker, mut trust_operator) = (pair.broker(), pair.trust_operator());

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::{
     broadcast::{Receiver, error::RecvError},
-    mpsc,
+    mpsc, oneshot,
 };
 use warifu_client_sdk::{
     device::{Decision, Device, DeviceEvent, DeviceOptions, EnrolStage},
@@ -34,6 +34,9 @@ use crate::{
 
 /// How long a customer waits for the question that belongs to a number.
 const QUESTION: Duration = Duration::from_secs(30);
+
+/// How long the last lines to the bench may take.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How many devices start at a time: each is a handshake at the broker.
 const STARTING: usize = 16;
@@ -74,7 +77,11 @@ async fn serve(args: &Args) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Refused, text));
     };
     marker::check(&args.dir, &marker)?;
-    let writer = std::thread::spawn(move || write(answers));
+    let (all_written, written) = oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        write(answers);
+        drop(all_written);
+    });
     let devices = start_all(args, &said).await?;
     drop(
         said.send(Said::Ready {
@@ -113,7 +120,8 @@ async fn serve(args: &Args) -> Result<(), Failure> {
         customer.device.clone().stop().await;
     }
     drop((devices, said));
-    drop(writer);
+    // What was said last is read too, unless nobody reads any more.
+    drop(tokio::time::timeout(LAST_WORDS, written).await);
     Ok(())
 }
 
@@ -158,7 +166,8 @@ struct Customer {
     number: usize,
     device: Device,
     numbers: mpsc::Sender<(String, u8)>,
-    said: mpsc::Sender<Said>,
+    /// Held by the command alone, which ends once everything said is written.
+    said: mpsc::WeakSender<Said>,
 }
 
 async fn start_all(args: &Args, said: &mpsc::Sender<Said>) -> Result<Vec<Customer>, Failure> {
@@ -177,7 +186,7 @@ async fn start_all(args: &Args, said: &mpsc::Sender<Said>) -> Result<Vec<Custome
                 number,
                 device,
                 numbers,
-                said: said.clone(),
+                said: said.downgrade(),
             };
             tokio::spawn(approve_all(customer.clone(), wanted));
             customers.push(customer);
@@ -242,7 +251,13 @@ async fn approve_all(customer: Customer, mut wanted: mpsc::Receiver<(String, u8)
 impl Customer {
     async fn fail(&self, reason: String) {
         let device = self.number;
-        drop(self.said.send(Said::Failed { device, reason }).await);
+        self.say(Said::Failed { device, reason }).await;
+    }
+
+    async fn say(&self, said: Said) {
+        if let Some(line) = self.said.upgrade() {
+            drop(line.send(said).await);
+        }
     }
 
     /// Waits for the question with this challenge.
@@ -283,7 +298,7 @@ impl Customer {
                 EnrolStage::Digits(digits) => {
                     let device = self.number;
                     let digits = digits.to_string();
-                    drop(self.said.send(Said::Digits { device, digits }).await);
+                    self.say(Said::Digits { device, digits }).await;
                     return Ok(());
                 }
                 EnrolStage::Failed(reason) => return Err(reason),
