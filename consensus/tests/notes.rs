@@ -460,3 +460,44 @@ fn a_cosignature_is_over_the_specification_s_bytes() {
     let public = witness().public().public().to_owned();
     warifu_consensus::signature::verify_strict(&public, message.as_bytes(), &signature).unwrap();
 }
+
+#[test]
+fn a_note_is_reduced_to_one_line_of_each_operator_that_holds() {
+    use warifu_consensus::log::LogKeys;
+
+    let keys = LogKeys {
+        log: log().public().clone(),
+        witness: witness().public().clone(),
+    };
+    let point = checkpoint(7, [3; 32]);
+    let mut clean = point.signed(&log());
+    clean.sign(&witness(), NOW);
+    assert_eq!(clean.reduced(&keys), clean);
+    let line = |key: &LogKey, note: &SignedNote| note.lines_of(key.public());
+    let (own, cosigned) = (line(&log(), &clean), line(&witness(), &clean));
+    let mut later = point.signed(&log());
+    later.sign(&witness(), NOW + 1);
+    let later = line(&witness(), &later);
+    // Under a key's name with another ID, under its ID with another name, and under both what it never signed.
+    let (_, payload) = own.trim_end().rsplit_once(' ').unwrap();
+    let mut bytes = Base64::decode_vec(payload).unwrap();
+    bytes[0] ^= 1;
+    let other_id = format!("\u{2014} {ORIGIN} {}\n", Base64::encode_string(&bytes));
+    let other_name = format!("\u{2014} junk.example {payload}\n");
+    let mut bytes = Base64::decode_vec(payload).unwrap();
+    bytes[9] ^= 1;
+    let wrong = format!("\u{2014} {ORIGIN} {}\n", Base64::encode_string(&bytes));
+    let reduced = |lines: &[&str]| {
+        let text = format!("{}\n{}", clean.text(), lines.concat());
+        let note = SignedNote::parse(text.as_bytes()).unwrap();
+        note.reduced(&keys).to_string()
+    };
+    let junk = [other_id.as_str(), &other_name, &wrong];
+    let padded = [&junk[..], &[&cosigned, &later, &own], &junk[..]].concat();
+    assert_eq!(reduced(&padded), clean.to_string());
+    assert_eq!(
+        reduced(&[&own, &other_name]),
+        point.signed(&log()).to_string()
+    );
+    assert_eq!(reduced(&junk), format!("{}\n", clean.text()));
+}

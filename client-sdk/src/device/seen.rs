@@ -4,6 +4,7 @@
 //! remembers. So a device remembers: it refuses a smaller checkpoint, and one that does not grow from the one it saw. Two of
 //! one size with two roots are a fork, for good: it approves nothing any more, since the two who would seal were caught, and
 //! says so. A proof that does not hold shows less, a broker's rotten disk does that too: it approves nothing until one holds.
+//! Either stop counts before its file is written, whether or not the disk takes that, and stands after a start by its file.
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,7 @@ use warifu_consensus::party::Sub;
 
 use crate::{
     runtime::{Keeper, KeeperError},
-    store::Store,
+    store::{Disk, Store, StoreError},
 };
 
 /// The file that a fork is kept in, in the device's directory.
@@ -98,6 +99,7 @@ pub(super) struct Seen {
     keys: LogKeys,
     dir: PathBuf,
     last: Mutex<Last>,
+    forked: AtomicBool,
     unproven: AtomicBool,
 }
 
@@ -107,35 +109,53 @@ struct Last {
     seen: Option<(Checkpoint, SignedNote)>,
     /// From which size each account's line was asked to prove the log's growth: what its answer begins with.
     asked: HashMap<Sub, u64>,
+    /// Both notes of a fork that the disk did not take yet.
+    owed: Option<Evidence>,
 }
 
 impl Seen {
     /// As it was kept.
+    ///
+    /// # Errors
+    /// [`KeeperError::Seen`] if what is remembered does not count under these keys: it is not forgotten.
+    /// [`KeeperError::Store`].
     pub(super) fn open<S: Store>(
         keeper: &Keeper<S>,
         dir: &Path,
         keys: LogKeys,
     ) -> Result<Self, KeeperError> {
         let kept = keeper.seen()?;
-        let last = kept.and_then(|bytes| {
-            let note = SignedNote::parse(&bytes).ok()?;
-            let checkpoint = Checkpoint::open(&note, &keys.log).ok()?;
-            Some((checkpoint, note))
-        });
+        let kept = kept.map(|bytes| SignedNote::parse(&bytes).map_err(LogTrouble::from));
+        let last = kept.map(|note| note.and_then(|note| counted(&note, &keys)));
+        let last = last.transpose().map_err(|trouble| KeeperError::Seen {
+            vault: dir.join("vault"),
+            reason: match trouble {
+                LogTrouble::Checkpoint(reason) => reason,
+                other => other.to_string(),
+            },
+        })?;
+        let is_there = |name| {
+            let path = dir.join(name);
+            path.try_exists().map_err(StoreError::io("examine", &path))
+        };
         Ok(Self {
             keys,
             dir: dir.to_path_buf(),
+            forked: AtomicBool::new(is_there(EVIDENCE_FILE)?),
+            unproven: AtomicBool::new(is_there(UNPROVEN_FILE)?),
             last: Mutex::new(Last {
                 seen: last,
-                asked: HashMap::new(),
+                ..Last::default()
             }),
-            unproven: AtomicBool::new(false),
         })
     }
 
     /// The size of the largest that was seen, 0 before any: what an account's broker is asked to prove growth from.
     pub(super) async fn ask(&self, sub: &Sub) -> u64 {
         let mut last = self.last.lock().await;
+        if let Some(evidence) = last.owed.take() {
+            self.keep_fork(&mut last, evidence);
+        }
         let size = last.seen.as_ref().map_or(0, |(seen, _)| seen.size);
         last.asked.insert(*sub, size);
         size
@@ -149,7 +169,7 @@ impl Seen {
 
     /// Why nothing is approved, if nothing is.
     pub(super) fn stops(&self) -> Option<Stop> {
-        if self.dir.join(EVIDENCE_FILE).exists() {
+        if self.forked.load(Ordering::Relaxed) {
             return Some(Stop::Forked);
         }
         let unproven = self.unproven.load(Ordering::Relaxed);
@@ -157,6 +177,9 @@ impl Seen {
     }
 
     /// Takes a larger checkpoint that an account's broker showed, durably, or says what is wrong with it.
+    ///
+    /// # Errors
+    /// [`KeeperError::Store`]: it is not taken, or the file of a proof that did not hold is still there and stops.
     pub(super) async fn hear<S: Store>(
         &self,
         keeper: &Keeper<S>,
@@ -175,7 +198,9 @@ impl Seen {
         if let Some((seen, seen_note)) = &last.seen {
             let (found, seen_size) = (checkpoint.size, seen.size);
             if found == seen_size && checkpoint.root != seen.root {
-                self.keep(EVIDENCE_FILE, &checkpoint, seen_note, &note);
+                self.forked.store(true, Ordering::Relaxed);
+                let evidence = self.evidence(&checkpoint, seen_note, &note);
+                self.keep_fork(&mut last, evidence);
                 return Ok(Err(LogTrouble::Forked { found }));
             }
             if asked != seen_size {
@@ -189,11 +214,12 @@ impl Seen {
             }
             if verify_consistency(seen_size, found, proof, &seen.root, &checkpoint.root).is_err() {
                 self.unproven.store(true, Ordering::Relaxed);
-                self.keep(UNPROVEN_FILE, &checkpoint, seen_note, &note);
+                let unproven = self.evidence(&checkpoint, seen_note, &note);
+                told(UNPROVEN_FILE, &self.keep(UNPROVEN_FILE, &unproven));
                 let seen = seen_size;
                 return Ok(Err(LogTrouble::Unproven { found, seen }));
             }
-            self.unproven.store(false, Ordering::Relaxed);
+            self.proven()?;
             if found == seen_size {
                 return Ok(Ok(Heard::Done));
             }
@@ -204,190 +230,81 @@ impl Seen {
     }
 
     fn read(&self, note: &str) -> Result<(Checkpoint, SignedNote), LogTrouble> {
-        let note = SignedNote::parse(note.as_bytes())?;
-        let checkpoint = Checkpoint::open(&note, &self.keys.log)?;
-        Checkpoint::cosigned(&note, &self.keys.witness)?;
-        Ok((checkpoint, note))
+        counted(&SignedNote::parse(note.as_bytes())?, &self.keys)
     }
 
-    /// Both notes, for whoever judges; of one size they show the fork by themselves. What is kept already stays.
-    fn keep(&self, name: &str, second: &Checkpoint, seen: &SignedNote, shown: &SignedNote) {
-        let path = self.dir.join(name);
-        if path.exists() {
-            return;
+    /// A proof held: what did not is forgotten, its file before the stop.
+    fn proven(&self) -> Result<(), StoreError> {
+        if self.unproven.load(Ordering::Relaxed) {
+            let path = self.dir.join(UNPROVEN_FILE);
+            if path
+                .try_exists()
+                .map_err(StoreError::io("examine", &path))?
+            {
+                Disk::default().remove(&path)?;
+                Disk::default().sync_directory(&self.dir)?;
+            }
+            self.unproven.store(false, Ordering::Relaxed);
         }
-        let evidence = Evidence {
+        Ok(())
+    }
+
+    /// Both notes, for whoever judges; of one size they show the fork by themselves.
+    fn evidence(&self, second: &Checkpoint, seen: &SignedNote, shown: &SignedNote) -> Evidence {
+        Evidence {
             log: self.keys.log.clone(),
             witness: self.keys.witness.clone(),
             first: seen.clone(),
             second: shown.clone(),
             begins: second.root,
             proof: Vec::new(),
-        };
-        let kept = evidence
-            .to_text()
-            .map_err(|error| error.to_string())
-            .and_then(|text| std::fs::write(&path, text).map_err(|e| e.to_string()));
-        if let Err(error) = kept {
-            tracing::error!(%error, file = %path.display(), "two checkpoints were not kept");
         }
+    }
+
+    /// A fork that the disk does not take is owed until it does.
+    fn keep_fork(&self, last: &mut Last, evidence: Evidence) {
+        let kept = self.keep(EVIDENCE_FILE, &evidence);
+        told(EVIDENCE_FILE, &kept);
+        last.owed = kept.is_err().then_some(evidence);
+    }
+
+    /// Durable, unless one is kept that shows as much.
+    fn keep(&self, name: &str, evidence: &Evidence) -> Result<(), String> {
+        let text = evidence.to_text().map_err(|error| error.to_string())?;
+        let written = Evidence::from_text(&text).map_err(|error| error.to_string())?;
+        let is_fork = written.judge().is_ok();
+        let path = self.dir.join(name);
+        let kept = std::fs::read_to_string(&path).ok();
+        let kept = kept.and_then(|text| Evidence::from_text(&text).ok());
+        if kept.is_some_and(|kept| !is_fork || kept.judge().is_ok()) {
+            return Ok(());
+        }
+        self.write(&path, &text).map_err(|error| error.to_string())
+    }
+
+    /// Old or new after a crash, durable when it returns.
+    fn write(&self, path: &Path, text: &str) -> Result<(), StoreError> {
+        let disk = Disk::default();
+        let mut file = disk.create(&path.with_extension("tmp"))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        file.rename(path)?;
+        disk.sync_directory(&self.dir)
+    }
+}
+
+/// The checkpoint of a note that both signed, and the note with their two lines alone.
+fn counted(note: &SignedNote, keys: &LogKeys) -> Result<(Checkpoint, SignedNote), LogTrouble> {
+    let checkpoint = Checkpoint::open(note, &keys.log)?;
+    Checkpoint::cosigned(note, &keys.witness)?;
+    Ok((checkpoint, note.reduced(keys)))
+}
+
+fn told(file: &str, kept: &Result<(), String>) {
+    if let Err(error) = kept {
+        tracing::error!(%error, file, "two checkpoints were not kept: nothing is approved all the same");
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use warifu_consensus::log::{Algorithm, Frontier, LogKey, Node, consistency, leaf_hash};
-
-    use super::*;
-    use crate::store::{JournalOptions, JournalStore, MasterKey, MemoryIndex, Vault};
-
-    type Kept = Keeper<JournalStore<MemoryIndex>>;
-
-    fn key(seed: u8, name: &str, algorithm: Algorithm) -> LogKey {
-        LogKey::from_seed([seed; 32], name, algorithm).unwrap()
-    }
-
-    fn keys() -> (LogKey, LogKey) {
-        (
-            key(1, "log.example", Algorithm::Ed25519),
-            key(2, "witness.example", Algorithm::Cosignature),
-        )
-    }
-
-    /// A log of so many leaves, all of one kind: the note over it, and its proof from an older size.
-    fn log(kind: u8, size: u64, from: u64) -> (String, Vec<Digest>) {
-        let mut nodes = HashMap::new();
-        let mut tree = Frontier::new();
-        for number in 0..size {
-            let mut leaf = [kind; 9];
-            leaf[..8].copy_from_slice(&number.to_be_bytes());
-            tree.push(leaf_hash(&leaf), |node, hash| {
-                nodes.insert(node, *hash);
-            });
-        }
-        let read = |node: Node| Ok::<_, warifu_consensus::log::TreeError>(nodes[&node]);
-        let proof = consistency(from, size, read).unwrap();
-        let checkpoint = Checkpoint {
-            origin: "log.example".to_owned(),
-            size,
-            root: tree.root(),
-        };
-        let (log, witness) = keys();
-        let mut note = checkpoint.signed(&log);
-        note.sign(&witness, 5);
-        (note.to_string(), proof)
-    }
-
-    struct Device {
-        dir: tempfile::TempDir,
-        keeper: Kept,
-        seen: Seen,
-    }
-
-    const FIRST: Sub = Sub([1; 16]);
-    const SECOND: Sub = Sub([2; 16]);
-
-    impl Device {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let options = JournalOptions {
-                reserve_bytes: 0,
-                ..JournalOptions::new("https://ledger.example", 1)
-            };
-            let index = || Ok(MemoryIndex::default());
-            let store = JournalStore::open(dir.path(), options, index, &mut |_, _| {}).unwrap();
-            let master = MasterKey::from_bytes(zeroize::Zeroizing::new([1; 32]));
-            let vault = Vault::open(&dir.path().join("vault"), &master, "https://ledger.example");
-            let keeper = Keeper::new(Arc::new(store), Arc::new(vault.unwrap()));
-            let (log, witness) = keys();
-            let keys = LogKeys {
-                log: log.public().clone(),
-                witness: witness.public().clone(),
-            };
-            let seen = Seen::open(&keeper, dir.path(), keys).unwrap();
-            Self { dir, keeper, seen }
-        }
-
-        async fn hears(
-            &self,
-            sub: &Sub,
-            (note, proof): (String, Vec<Digest>),
-        ) -> Result<Heard, LogTrouble> {
-            let heard = self.seen.hear(&self.keeper, sub, &proof, &note).await;
-            heard.unwrap()
-        }
-
-        async fn size(&self) -> u64 {
-            self.seen.checkpoint().await.unwrap().size
-        }
-    }
-
-    #[tokio::test]
-    async fn two_accounts_that_ask_at_once_raise_no_alarm() {
-        let device = Device::new();
-        assert_eq!(device.seen.ask(&FIRST).await, 0);
-        assert_eq!(device.seen.ask(&SECOND).await, 0);
-        assert_eq!(device.hears(&FIRST, log(1, 7, 0)).await, Ok(Heard::Done));
-        // The log grew between both answers.
-        let answer = device.hears(&SECOND, log(1, 9, 0)).await;
-        assert_eq!(answer, Ok(Heard::AskAgain));
-        assert_eq!(device.seen.ask(&SECOND).await, 7);
-        assert_eq!(device.hears(&SECOND, log(1, 9, 7)).await, Ok(Heard::Done));
-        // And where it did not.
-        for sub in [&FIRST, &SECOND] {
-            assert_eq!(device.seen.ask(sub).await, 9);
-        }
-        assert_eq!(device.hears(&FIRST, log(1, 12, 9)).await, Ok(Heard::Done));
-        let answer = device.hears(&SECOND, log(1, 12, 9)).await;
-        assert_eq!(answer, Ok(Heard::AskAgain));
-        // The second is asked, and answered, before the first: a smaller one is no shrinking log.
-        assert_eq!(device.seen.ask(&SECOND).await, 12);
-        assert_eq!(device.seen.ask(&FIRST).await, 12);
-        assert_eq!(device.hears(&SECOND, log(1, 15, 12)).await, Ok(Heard::Done));
-        let answer = device.hears(&FIRST, log(1, 14, 12)).await;
-        assert_eq!(answer, Ok(Heard::AskAgain));
-        assert_eq!(device.size().await, 15);
-        assert_eq!(device.seen.stops(), None);
-    }
-
-    #[tokio::test]
-    async fn a_proof_that_does_not_hold_stops_until_one_does() {
-        let device = Device::new();
-        device.seen.ask(&FIRST).await;
-        assert_eq!(device.hears(&FIRST, log(1, 7, 0)).await, Ok(Heard::Done));
-        device.seen.ask(&FIRST).await;
-        let (note, mut proof) = log(1, 9, 7);
-        proof[0][3] ^= 1;
-        let unproven = LogTrouble::Unproven { found: 9, seen: 7 };
-        assert_eq!(device.hears(&FIRST, (note, proof)).await, Err(unproven));
-        assert_eq!(device.seen.stops(), Some(Stop::Unproven));
-        assert_eq!(device.size().await, 7, "it is not taken");
-        assert!(!device.dir.path().join(EVIDENCE_FILE).exists());
-        // What nobody asked for changes nothing.
-        assert_eq!(device.hears(&FIRST, log(2, 9, 7)).await, Ok(Heard::Done));
-        device.seen.ask(&FIRST).await;
-        assert_eq!(device.hears(&FIRST, log(1, 9, 7)).await, Ok(Heard::Done));
-        assert_eq!(device.seen.stops(), None);
-    }
-
-    #[tokio::test]
-    async fn two_roots_of_one_size_are_a_fork_for_good_and_judge_themselves() {
-        let device = Device::new();
-        device.seen.ask(&FIRST).await;
-        assert_eq!(device.hears(&FIRST, log(1, 7, 0)).await, Ok(Heard::Done));
-        device.seen.ask(&FIRST).await;
-        let shrunk = LogTrouble::Shrunk { found: 6, seen: 7 };
-        assert_eq!(device.hears(&FIRST, log(1, 6, 0)).await, Err(shrunk));
-        device.seen.ask(&FIRST).await;
-        let forked = LogTrouble::Forked { found: 7 };
-        assert_eq!(device.hears(&FIRST, log(2, 7, 7)).await, Err(forked));
-        device.seen.ask(&FIRST).await;
-        assert_eq!(device.hears(&FIRST, log(1, 9, 7)).await, Ok(Heard::Done));
-        assert_eq!(device.seen.stops(), Some(Stop::Forked));
-        let text = std::fs::read_to_string(device.dir.path().join(EVIDENCE_FILE)).unwrap();
-        let fork = Evidence::from_text(&text).unwrap().judge().unwrap();
-        assert_eq!((fork.size, fork.witness_too), (7, true));
-    }
-}
+mod tests;

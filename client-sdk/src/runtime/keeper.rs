@@ -3,7 +3,7 @@
 mod chain;
 mod log;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 pub use self::log::SealedHere;
 
@@ -68,6 +68,17 @@ pub enum KeeperError {
         "the journal is empty, expected the records of the accounts whose secrets the vault holds: put the journal back, nothing was changed"
     )]
     JournalLost,
+    /// The checkpoint of the log that a device remembers does not count under the pinned keys.
+    #[error(
+        "the checkpoint of the ledger's log that is remembered in {} does not count: {reason}; expected both signatures under the pinned log keys: put back the keys that it was seen under, nothing was changed",
+        .vault.display()
+    )]
+    Seen {
+        /// The vault's directory.
+        vault: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operating system gives no randomness.
     #[error("the operating system gives no randomness")]
     Entropy,

@@ -383,6 +383,27 @@ impl SignedNote {
             .filter(|line| line.id == id && line.name == key.name);
         own.map(ToString::to_string).collect()
     }
+
+    /// The note with one line under each of these keys, the log's before the witness's: the first that holds, none
+    /// where none does. What others add would fill frames, records and files until nobody reads them any more.
+    #[must_use]
+    pub fn reduced(&self, keys: &LogKeys) -> Self {
+        let first = |key: &NoteKey| {
+            let id = key.id();
+            let holds = |line: &&Line| {
+                let is_own = line.id == id && line.name == key.name;
+                is_own && key.check(self.text.as_bytes(), &line.payload).is_ok()
+            };
+            self.lines.iter().find(holds).cloned()
+        };
+        Self {
+            text: self.text.clone(),
+            lines: [&keys.log, &keys.witness]
+                .into_iter()
+                .filter_map(first)
+                .collect(),
+        }
+    }
 }
 
 impl Line {

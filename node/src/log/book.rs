@@ -97,7 +97,7 @@ impl<S: Store> LogBook<S> {
                 through: Place::START,
                 since: 0,
             },
-            Some(record) => state_of(records.saturating_sub(1), record)?,
+            Some(record) => state_of(records.saturating_sub(1), record, &keys)?,
         };
         let frontier = match last {
             None => Frontier::new(),
@@ -207,7 +207,8 @@ impl<S: Store> LogBook<S> {
     /// note that is kept, if there is one; nothing of it is visible before it is durable. One at a time.
     ///
     /// # Errors
-    /// [`LogError`]; the log is then as it was, but after [`LogError::Keeper`] only a restart tells.
+    /// [`LogError`], [`LogError::Note`] for a note that is too long to be read again; the log is then as it was, but
+    /// after [`LogError::Keeper`] only a restart tells.
     pub async fn grow(
         &self,
         leaves: Vec<Leaf>,
@@ -239,6 +240,10 @@ impl<S: Store> LogBook<S> {
         }
         let note = sign(&checkpoint)?;
         let text = note.as_ref().map_or_else(String::new, ToString::to_string);
+        if note.is_some() {
+            // What no start could read is not written.
+            SignedNote::parse(text.as_bytes())?;
+        }
         let record = LogRecord {
             size: checkpoint.size,
             root: checkpoint.root,
@@ -451,10 +456,31 @@ fn read_record<S: Store>(keeper: &Keeper<S>, number: u64) -> Result<LogRecord, L
     LogRecord::decode(&bytes).map_err(|error| unfit(error.to_string()))
 }
 
-fn state_of(number: u64, record: &LogRecord) -> Result<LogState, LogError> {
+/// A record's note, with both operators' lines alone. One that is too long for a note is read line by line: so much did
+/// a broker once get the trust operator to write down.
+fn recorded(text: &str, keys: &LogKeys) -> Result<SignedNote, NoteError> {
+    let whole = match SignedNote::parse(text.as_bytes()) {
+        Ok(whole) => whole,
+        Err(error) => {
+            let (signed, lines) = text.split_once("\n\n").ok_or(error)?;
+            let mut whole = SignedNote::new(format!("{signed}\n"));
+            for line in lines.split_inclusive('\n') {
+                let one = SignedNote::parse(format!("{signed}\n\n{line}").as_bytes());
+                if let Ok(one) = one {
+                    whole.join(&one.reduced(keys));
+                }
+            }
+            whole
+        }
+    };
+    whole.verify(&keys.log)?;
+    Ok(whole.reduced(keys))
+}
+
+fn state_of(number: u64, record: &LogRecord, keys: &LogKeys) -> Result<LogState, LogError> {
     let mut note = None;
     if !record.note.is_empty() {
-        let read = SignedNote::parse(record.note.as_bytes())?;
+        let read = recorded(&record.note, keys)?;
         let checkpoint: Checkpoint = read.text().parse()?;
         if (checkpoint.size, checkpoint.root) != (record.size, record.root) {
             let (found, of) = (record.size, checkpoint.size);

@@ -83,8 +83,8 @@ impl<S: Store> LogParts<S> {
         });
     }
 
-    /// The checkpoint of a note with both signatures, and the note with these two lines alone, however many it had: what
-    /// others add would fill frames and records. `None` for the empty text.
+    /// The checkpoint of a note with both signatures, and the note with these two lines alone, however many it had.
+    /// `None` for the empty text.
     pub(super) fn both_signed(
         &self,
         text: &str,
@@ -93,14 +93,10 @@ impl<S: Store> LogParts<S> {
             return Ok(None);
         }
         let note = SignedNote::parse(text.as_bytes())?;
-        let checkpoint = Checkpoint::open(&note, &self.book.keys().log)?;
-        Checkpoint::cosigned(&note, &self.book.keys().witness)?;
-        let mut text = format!("{}\n", note.text());
-        for key in [&self.book.keys().log, &self.book.keys().witness] {
-            let lines = note.lines_of(key);
-            text.extend(lines.split_inclusive('\n').next());
-        }
-        Ok(Some((checkpoint, SignedNote::parse(text.as_bytes())?)))
+        let keys = self.book.keys();
+        let checkpoint = Checkpoint::open(&note, &keys.log)?;
+        Checkpoint::cosigned(&note, &keys.witness)?;
+        Ok(Some((checkpoint, note.reduced(keys))))
     }
 
     /// New blocks, if any became durable.

@@ -19,11 +19,18 @@ use super::{
 };
 use crate::observe::counts;
 
+/// What was matched last, without what was refused: the blocks of the next batch.
+struct Matched {
+    /// The log's size before them.
+    size: u64,
+    blocks: Vec<Offered>,
+}
+
 /// See the module.
 pub struct Witness<S: Store> {
     parts: LogParts<S>,
-    /// What was matched last, without what was refused: the blocks of the next batch.
-    matched: Vec<Offered>,
+    /// Until heads are compared anew: what they lead to may log these blocks otherwise.
+    matched: Option<Matched>,
     taking: Option<TakeOver>,
 }
 
@@ -33,7 +40,7 @@ impl<S: Store> Witness<S> {
     pub const fn new(parts: LogParts<S>) -> Self {
         Self {
             parts,
-            matched: Vec::new(),
+            matched: None,
             taking: None,
         }
     }
@@ -47,7 +54,7 @@ impl<S: Store> Witness<S> {
             let outcome = match tokio::time::timeout(TICK, events.recv()).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(LogEvent::Up)) => {
-                    self.taking = None;
+                    (self.taking, self.matched) = (None, None);
                     self.parts.say_state();
                     Ok(())
                 }
@@ -57,7 +64,7 @@ impl<S: Store> Witness<S> {
             };
             if let Err(error) = outcome {
                 error.or_stop("broker")?;
-                self.taking = None;
+                (self.taking, self.matched) = (None, None);
             }
         }
     }
@@ -71,6 +78,7 @@ impl<S: Store> Witness<S> {
                     return Ok(());
                 };
                 if taking.take(&self.parts, from, leaves).await? {
+                    self.matched = None;
                     self.parts.unlogged = super::Unlogged::open(&self.parts.book)?;
                     self.parts.say_state();
                 } else {
@@ -85,6 +93,7 @@ impl<S: Store> Witness<S> {
     }
 
     fn state(&mut self, size: u64, note: &str) -> Result<(), LogError> {
+        self.matched = None;
         let own = self.parts.book.state();
         if let Some((checkpoint, note)) = self.parts.both_signed(note)? {
             if checkpoint.size > own.size {
@@ -127,11 +136,12 @@ impl<S: Store> Witness<S> {
         self.parts.follow()?;
         let refused = self.unmatched(&blocks)?;
         let said = refused.iter().map(|(place, why)| (*place, *why)).collect();
-        self.matched = (0_u16..)
+        let blocks = (0_u16..)
             .zip(blocks)
             .filter(|(place, _)| !refused.contains_key(place))
             .map(|(_, block)| block)
             .collect();
+        self.matched = Some(Matched { size, blocks });
         let mut refused: Vec<_> = said;
         refused.sort_unstable_by_key(|(place, _)| *place);
         (self.parts.say)(LogMessage::Matched { size, refused });
@@ -198,46 +208,81 @@ impl<S: Store> Witness<S> {
 
     async fn signed(&mut self, note: &str) -> Result<(), LogError> {
         let note = SignedNote::parse(note.as_bytes())?;
-        let checkpoint = Checkpoint::open(&note, &self.parts.book.keys().log)?;
+        let keys = self.parts.book.keys();
+        let checkpoint = Checkpoint::open(&note, &keys.log)?;
+        let note = note.reduced(keys);
         let own = self.parts.book.state();
         if (checkpoint.size, checkpoint.root) == (own.size, own.root) {
             // Said again: the answer was lost.
             return self.say_cosigned();
         }
         self.same_past(&checkpoint, &note)?;
-        let matched = std::mem::take(&mut self.matched);
-        let expected = own.size.saturating_add(matched.len() as u64);
-        if checkpoint.size != expected {
+        let matched = self.matched.take().filter(|matched| {
+            let size = matched.size.saturating_add(matched.blocks.len() as u64);
+            (matched.size, size) == (own.size, checkpoint.size)
+        });
+        let Some(Matched { blocks, .. }) = matched else {
             self.parts.say_state();
             return Ok(());
-        }
-        self.keep_openers(&matched).await?;
+        };
+        self.cosign(&blocks, &checkpoint, note).await?;
+        self.say_cosigned()
+    }
+
+    /// Makes the tree of what was matched and cosigns its checkpoint, if it is the one that the broker signed.
+    async fn cosign(
+        &mut self,
+        matched: &[Offered],
+        checkpoint: &Checkpoint,
+        mut note: SignedNote,
+    ) -> Result<(), LogError> {
+        self.still_wait(matched)?;
+        let another = || {
+            LogError::Peer(format!(
+                "signed another tree of {} leaves than that of the matched blocks",
+                checkpoint.size
+            ))
+        };
         let leaves: Vec<Leaf> = matched.iter().map(|b| b.opener.leaf(&b.block)).collect();
+        if self.parts.book.root_with(&leaves) != checkpoint.root {
+            return Err(another());
+        }
+        self.keep_openers(matched).await?;
         let names: Vec<(Sub, u64)> = matched.iter().map(|b| (b.sub, b.height)).collect();
         let logged: HashSet<_> = names.iter().copied().collect();
         let mark = self.parts.unlogged.mark(&logged, checkpoint.size);
         let (key, time) = (&self.parts.key, (self.parts.clock)().seconds());
         let sign = |made: &Checkpoint| {
-            if *made != checkpoint {
-                return Err(LogError::Peer(format!(
-                    "signed another tree of {} leaves than that of the matched blocks",
-                    checkpoint.size
-                )));
+            if made != checkpoint {
+                return Err(another());
             }
-            let mut note = note;
             note.sign(key, time);
             Ok(Some(note))
         };
-        self.parts
-            .book
-            .grow(leaves, names.clone(), mark, sign)
-            .await?;
+        let grown = self.parts.book.grow(leaves, names.clone(), mark, sign);
+        grown.await?;
         for (sub, height) in names {
             if let Some(since) = self.parts.unlogged.logged(&sub, height) {
                 counts::log_cosigned(since.elapsed());
             }
         }
-        self.say_cosigned()
+        Ok(())
+    }
+
+    /// What was matched has no leaf yet, and no account of it was erased meanwhile: that one's opener is not kept again.
+    fn still_wait(&self, matched: &[Offered]) -> Result<(), LogError> {
+        for Offered {
+            sub, height, block, ..
+        } in matched
+        {
+            let waits = self.parts.unlogged.block(sub, *height) == Some(*block);
+            if !waits || self.parts.book.keeper().erased(sub)?.is_some() {
+                return Err(LogError::Peer(format!(
+                    "signed a leaf of block {height} of account {sub}, which has one or was erased meanwhile"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Openers are durable before a leaf is signed that only they explain.

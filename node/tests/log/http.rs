@@ -309,6 +309,24 @@ async fn a_checkpoint_is_cosigned_only_once_its_leaves_were_matched() {
     let evidence = warifu_consensus::log::Evidence::from_text(&text).unwrap();
     assert_eq!(evidence.judge().unwrap().size, 80);
 
+    // Lengthened by whoever shows it, once under a name of nobody's and once under the witness's own.
+    let line = note.lines_of(&keys().witness);
+    let (head, _) = line.trim_end().rsplit_once(' ').unwrap();
+    let id = &line[head.len() + 1..][..8];
+    for (head, root) in [(head, [8; 32]), ("\u{2014} junk.example", [7; 32])] {
+        let fork = signed(&log, ORIGIN, 80, root);
+        let junk = format!("{head} {id}{}\n", "junk".repeat(49_000 / 4));
+        let padded = format!("old 80\n\n{fork}{junk}");
+        assert_eq!(site.add(padded).await.0, 422);
+    }
+    let mut judged = 0;
+    for file in std::fs::read_dir(pair.dir(3).join("log/evidence")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let evidence = warifu_consensus::log::Evidence::from_text(&text).unwrap();
+        judged += u8::from(evidence.judge().is_ok());
+    }
+    assert_eq!(judged, 3);
+
     // Others' keys, others' logs, and what is no request.
     let stranger = LogKey::from_seed([99; 32], ORIGIN, Algorithm::Ed25519).unwrap();
     assert_eq!(

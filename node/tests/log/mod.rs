@@ -1,6 +1,7 @@
 //! The log of two operators, without a network: real journals and vaults, and what they say to each other handed over.
 
 mod http;
+mod padded;
 mod public;
 mod restored;
 mod wrong;

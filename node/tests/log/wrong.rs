@@ -5,14 +5,14 @@ use warifu_consensus::log::{Evidence, Offered, SignedNote, Unmatched};
 use super::*;
 
 /// The trust operator's side alone, and this test as the broker.
-struct Alone {
-    pair: Pair,
-    up: Up,
+pub(super) struct Alone {
+    pub(super) pair: Pair,
+    pub(super) up: Up,
     heard: mpsc::Receiver<LogEvent>,
 }
 
 impl Alone {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let pair = Pair::new();
         let (events, heard) = mpsc::channel(64);
         *pair.wires[0].lock().unwrap() = Some(events);
@@ -20,13 +20,13 @@ impl Alone {
         Self { pair, up, heard }
     }
 
-    async fn seals(&mut self, number: u8) -> Sealed {
+    pub(super) async fn seals(&mut self, number: u8) -> Sealed {
         let sealed = self.pair.next(account(number));
         self.up.seal(&sealed).await;
         sealed
     }
 
-    async fn say(&self, said: LogMessage) {
+    pub(super) async fn say(&self, said: LogMessage) {
         self.up
             .events
             .send(LogEvent::Said(Box::new(said)))
@@ -34,7 +34,7 @@ impl Alone {
             .unwrap();
     }
 
-    async fn hears(&mut self) -> LogMessage {
+    pub(super) async fn hears(&mut self) -> LogMessage {
         let heard = timeout(PATIENCE, self.heard.recv())
             .await
             .expect("an answer")
@@ -45,7 +45,7 @@ impl Alone {
         }
     }
 
-    async fn offers(&mut self, size: u64, blocks: &[Offered]) -> Vec<(u16, Unmatched)> {
+    pub(super) async fn offers(&mut self, size: u64, blocks: &[Offered]) -> Vec<(u16, Unmatched)> {
         self.say(LogMessage::Offer {
             size,
             blocks: blocks.to_vec(),
@@ -61,7 +61,7 @@ impl Alone {
     }
 }
 
-fn offered(sealed: &Sealed) -> Offered {
+pub(super) fn offered(sealed: &Sealed) -> Offered {
     let claims = sealed.block.claims();
     Offered {
         sub: claims.sub,
@@ -71,7 +71,7 @@ fn offered(sealed: &Sealed) -> Offered {
     }
 }
 
-fn signed(blocks: &[Offered]) -> SignedNote {
+pub(super) fn signed(blocks: &[Offered]) -> SignedNote {
     let mut tree = warifu_consensus::log::Frontier::new();
     for block in blocks {
         let leaf = block.opener.leaf(&block.block);
@@ -150,6 +150,8 @@ async fn a_checkpoint_over_anything_but_what_was_matched_is_not_cosigned() {
             .await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(alone.up.book.state().size, 0, "{note}");
+        let kept = alone.up.keeper.opener(&account(1)).unwrap();
+        assert_eq!(kept, None, "of a leaf that is none");
     }
     // A size that nobody matched: it says how far it is.
     alone
@@ -255,10 +257,30 @@ async fn an_erased_account_s_opener_is_not_taken_again() {
     let refused = alone.offers(0, &[offer(&sealed), offer(&other)]).await;
     assert_eq!(refused, [(0, Unmatched::Opener)], "and nothing else");
     assert_eq!(alone.up.keeper.opener(&sub).unwrap(), None);
+    // Nor is that of one that was erased after the offer.
+    let both = [offer(&other)];
+    assert_eq!(alone.offers(0, &both).await, []);
+    let sub = account(2);
+    let record = Record::Erased {
+        erasure: None,
+        both: true,
+    };
+    alone.up.keeper.append(&sub, &[record]).await.unwrap();
+    alone.up.keeper.forget_erased(&[sub]).await.unwrap();
+    let note = signed(&both).to_string();
+    alone.say(LogMessage::Signed { note }).await;
+    // Said behind it, and so answered behind it.
+    assert_eq!(alone.offers(0, &[]).await, []);
+    assert_eq!(alone.up.book.state().size, 0);
+    assert_eq!(alone.up.keeper.opener(&sub).unwrap(), None);
 }
 
 /// What an offer and its checkpoint lead to.
-async fn offers_and_signs(alone: &mut Alone, size: u64, blocks: &[Offered]) -> LogMessage {
+pub(super) async fn offers_and_signs(
+    alone: &mut Alone,
+    size: u64,
+    blocks: &[Offered],
+) -> LogMessage {
     assert_eq!(alone.offers(size, blocks).await, []);
     let note = signed(blocks).to_string();
     alone.say(LogMessage::Signed { note }).await;
@@ -283,7 +305,7 @@ async fn an_account_has_one_opener_within_one_offer_too() {
     );
 }
 
-async fn evidence_of(dir: &Path) -> Evidence {
+pub(super) async fn evidence_of(dir: &Path) -> Evidence {
     let file = timeout(PATIENCE, async {
         loop {
             if let Some(Ok(file)) = std::fs::read_dir(dir).ok().and_then(|mut d| d.next()) {

@@ -49,56 +49,69 @@ impl<S: Store> LogBook<S> {
         let Some(own) = state.note.filter(|_| theirs.size <= state.size) else {
             return Ok(None);
         };
+        let first = note.reduced(&self.keys);
+        let is_cosigned = Checkpoint::cosigned(&first, &self.keys.witness).is_ok();
         let evidence = Evidence {
             log: self.keys.log.clone(),
             witness: self.keys.witness.clone(),
-            first: note.clone(),
-            second: own,
+            first,
+            second: own.reduced(&self.keys),
             begins: self.root_of(theirs.size)?,
             proof: self.consistency(theirs.size, state.size)?,
         };
-        // Own files may have decayed since they were written: nothing is called evidence that a judge would not take.
-        if evidence.judge().is_err() {
-            let size = theirs.size;
-            return Err(LogError::Rotten { size });
-        }
-        let text = evidence
-            .to_text()
-            .map_err(|error| LogError::Peer(error.to_string()))?;
         let root = Base64Url::encode_string(&theirs.root);
-        let is_cosigned = Checkpoint::cosigned(note, &self.keys.witness).is_ok();
         let dir = self.files.dir().join("evidence");
-        std::fs::create_dir_all(&dir).map_err(failed(&dir, "make a place for evidence among"))?;
         let path = dir.join(format!(
             "{}-{}{}.json",
             theirs.size,
             root.get(..16).unwrap_or_default(),
             if is_cosigned { "-both" } else { "" }
         ));
-        if path.exists() {
+        let unkept = |reason: String| {
+            let path = path.clone();
+            LogError::Evidence { path, reason }
+        };
+        let text = evidence.to_text().map_err(|e| unkept(e.to_string()))?;
+        // What is judged is what a judge will read.
+        let read = Evidence::from_text(&text).map_err(|e| unkept(e.to_string()))?;
+        if read.judge().is_err() {
+            // Own files may have decayed since they were written: nothing is called evidence that a judge would not take.
+            let size = theirs.size;
+            return Err(LogError::Rotten { size });
+        }
+        if self.shows_a_fork(&path) {
             // Shown again: it is kept already, and said.
             return Ok(Some(path));
         }
+        std::fs::create_dir_all(&dir).map_err(failed(&dir, "make a place for evidence among"))?;
         let kept = kept_evidence(&dir).map_err(failed(&dir, "list the evidence in"))?;
         let most = if is_cosigned {
             2 * MOST_KEPT
         } else {
             MOST_KEPT
         };
-        if kept >= most {
+        // One that shows nothing is replaced, however many there are.
+        if kept >= most && !path.exists() {
             tracing::debug!(
                 size = theirs.size,
                 "the log is forked again: enough evidence is kept"
             );
             return Ok(None);
         }
-        secrets::replace(&path, text.as_bytes(), 0o644).map_err(|error| LogError::Evidence {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        secrets::replace(&path, text.as_bytes(), 0o644).map_err(|e| unkept(e.to_string()))?;
         counts::log_fork();
         tracing::error!(file = %path.display(), size = theirs.size,
             "the log is forked: two checkpoints that can't be of one log are kept as evidence");
         Ok(Some(path))
+    }
+
+    /// Whether a file is there and a judge who pins this log's keys takes it.
+    fn shows_a_fork(&self, path: &Path) -> bool {
+        let read = std::fs::read_to_string(path).ok();
+        let read = read.and_then(|text| Evidence::from_text(&text).ok());
+        read.is_some_and(|read| {
+            let of_this_log = (&read.log, &read.witness) == (&self.keys.log, &self.keys.witness);
+            of_this_log && read.judge().is_ok()
+        })
     }
 }
