@@ -73,7 +73,7 @@ pub enum LogError {
     Evidence {
         /// The file.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The operating system's reason, or why its text would not be read again.
         reason: String,
     },
     /// The other operator, and what it said that it may not say.
