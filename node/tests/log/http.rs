@@ -309,13 +309,13 @@ async fn a_checkpoint_is_cosigned_only_once_its_leaves_were_matched() {
     let evidence = warifu_consensus::log::Evidence::from_text(&text).unwrap();
     assert_eq!(evidence.judge().unwrap().size, 80);
 
-    // Lengthened by whoever shows it, once under a name of nobody's and once under the witness's own.
+    // Lengthened as far as a note goes by whoever shows it, under the witness's own name and under nobody's.
     let line = note.lines_of(&keys().witness);
     let (head, _) = line.trim_end().rsplit_once(' ').unwrap();
     let id = &line[head.len() + 1..][..8];
     for (head, root) in [(head, [8; 32]), ("\u{2014} junk.example", [7; 32])] {
         let fork = signed(&log, ORIGIN, 80, root);
-        let junk = format!("{head} {id}{}\n", "junk".repeat(49_000 / 4));
+        let junk = format!("{head} {id}{}\n", "junk".repeat(65_000 / 4));
         let padded = format!("old 80\n\n{fork}{junk}");
         assert_eq!(site.add(padded).await.0, 422);
     }

@@ -321,7 +321,10 @@ async fn a_device_approves_nothing_of_a_forked_log_whatever_its_disk_takes() {
     let device = device.await.unwrap();
     let approves = async || device.approve(Hash([8; 32]), 12).await.unwrap_err();
     assert!(matches!(approves().await, DeviceError::NoProposal { .. }));
+    // Neither the file nor what becomes it can be written.
     std::fs::create_dir(dir.path().join("log-evidence.tmp")).unwrap();
+    let nowhere = dir.path().join("no/where");
+    std::os::unix::fs::symlink(nowhere, dir.path().join(EVIDENCE_FILE)).unwrap();
     let (seen, keeper) = (&device.inner.seen, &device.inner.keeper);
     for (kind, from) in [(1, 0), (2, 7)] {
         seen.ask(&FIRST).await;
