@@ -24,12 +24,11 @@ impl Device {
                 erasure: None,
                 both: true,
             };
-            let stored = accounts.with(account, |_, _| ((), vec![Output::Store(record)]));
-            stored.await.ok_or(DeviceError::NoAccount { account })?;
-            // It takes no further question: when this one is not answered, the tombstone is durable.
-            let answer = accounts.with(account, |_, _| ((), Vec::new())).await;
-            if answer.is_some() || keeper.erased(&account)?.is_none() {
-                return Err(DeviceError::Busy);
+            let stored = accounts.perform(account, |_, _| ((), vec![Output::Store(record)]));
+            let stored = stored.await.map_err(|_| DeviceError::Busy)?;
+            // Not stored: there is no such account, or it was erased before this one's turn came.
+            if stored.is_none() && keeper.erased(&account)?.is_none() {
+                return Err(DeviceError::NoAccount { account });
             }
         }
         self.inner.lines.end(&account).await;

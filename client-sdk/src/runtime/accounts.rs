@@ -21,7 +21,7 @@ use warifu_consensus::{
 
 use super::{
     Clock, Keeper, KeeperError, Lines, Machine, Recover, Watch,
-    actor::{Actor, Command},
+    actor::{Actor, Command, Performed},
     steps::Steps,
 };
 use crate::store::Store;
@@ -250,16 +250,36 @@ impl<M: Machine, S: Store> Accounts<M, S> {
             let (value, outputs) = act(machine, now);
             // Nobody waits any more: the outputs are performed all the same.
             drop(answer.send(value));
-            outputs
+            (outputs, None)
         });
         self.put(sub, Command::With(act)).ok()?;
         answered.await.ok()
     }
 
+    /// Like [`Accounts::with`], but answers once the outputs are performed: what they store is durable then. `None` also
+    /// when the account ended before its turn came, or a write failed, which stops the node.
+    ///
+    /// # Errors
+    /// [`Busy`]: it never runs.
+    pub async fn perform<T: Send + 'static>(
+        &self,
+        sub: Sub,
+        act: impl FnOnce(&mut M, Time) -> (T, Vec<Output>) + Send + 'static,
+    ) -> Result<Option<T>, Busy> {
+        let (answer, answered) = oneshot::channel();
+        let act = Box::new(move |machine: &mut M, now: Time| {
+            let (value, outputs) = act(machine, now);
+            let performed: Performed = Some(Box::new(move || drop(answer.send(value))));
+            (outputs, performed)
+        });
+        self.put(sub, Command::With(act))?;
+        Ok(answered.await.ok())
+    }
+
     /// Loads an account, so that it takes up what it owes.
     pub fn wake(&self, sub: Sub) {
         if self
-            .put(sub, Command::With(Box::new(|_, _| Vec::new())))
+            .put(sub, Command::With(Box::new(|_, _| (Vec::new(), None))))
             .is_err()
         {
             tracing::debug!(account = %sub, "busy already");

@@ -22,8 +22,11 @@ const IDLE: Duration = Duration::from_secs(30);
 /// milliseconds.
 const LOOK_UP_MS: u64 = 10_000;
 
-/// What is done with a machine between two inputs; its outputs are performed.
-pub(super) type Act<M> = Box<dyn FnOnce(&mut M, Time) -> Vec<Output> + Send>;
+/// What is done with a machine between two inputs; its outputs are performed, and then whoever waits is told.
+pub(super) type Act<M> = Box<dyn FnOnce(&mut M, Time) -> (Vec<Output>, Performed) + Send>;
+
+/// Tells that outputs are performed; dropped if they are not.
+pub(super) type Performed = Option<Box<dyn FnOnce() + Send>>;
 
 /// What comes into an actor's inbox.
 pub(super) enum Command<M> {
@@ -109,8 +112,11 @@ impl<M: Machine, S: Store> Actor<M, S> {
                 }
                 Ok(Some(Command::With(act))) => {
                     let now = (self.shared.clock)();
-                    let outputs = act(&mut machine, now);
+                    let (outputs, performed) = act(&mut machine, now);
                     self.perform(outputs).await?;
+                    if let Some(performed) = performed {
+                        performed();
+                    }
                     self.after(&machine);
                 }
                 Err(_) => {

@@ -7,6 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 
 pub use self::log::SealedHere;
 
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use warifu_consensus::{
     agree::{Erasure, Record},
@@ -22,6 +23,9 @@ use crate::store::{Batch, HeadMove, Space, Store, StoreError, StreamId, Vault, V
 
 /// The largest record in bytes: the journal's own limit, less its framing.
 const MAX_RECORD: usize = 250 * 1024;
+
+/// Accounts whose secrets are forgotten at once, and share syncs: as many as may wait for the vault's writer.
+const FORGOTTEN_AT_ONCE: usize = 64;
 
 /// The head of a stream that holds a founding and no genesis.
 const FOUNDED: [u8; 32] = [0; 32];
@@ -422,21 +426,22 @@ impl<S: Store> Keeper<S> {
         })
     }
 
-    /// Deletes everything secret of erased accounts, so that the vault's file holds nothing of it either. Whether
-    /// there was anything.
+    /// Deletes everything secret of erased accounts, so that the vault's file holds nothing of it either, which is
+    /// rewritten once for all of them. Whether there was anything.
     ///
     /// # Errors
-    /// [`KeeperError`].
+    /// [`KeeperError`]; may be repeated.
     pub async fn forget_erased(&self, subs: &[Sub]) -> Result<bool, KeeperError> {
         let mut any = false;
-        for sub in subs {
-            if !self.vault.keys(stream(sub)).is_empty() {
-                self.forget(sub).await?;
-                any = true;
-            }
-            // Forgotten before a crash that came before the file was rewritten.
-            any |= self.vault.has_remains(stream(sub));
+        for some in subs.chunks(FORGOTTEN_AT_ONCE) {
+            let kept = some
+                .iter()
+                .filter(|s| !self.vault.keys(stream(s)).is_empty());
+            let forgotten = try_join_all(kept.map(|sub| self.forget(sub))).await?;
+            any |= !forgotten.is_empty();
         }
+        // Forgotten before a crash, or a failure, that came before the file was rewritten.
+        any |= subs.iter().any(|sub| self.vault.has_remains(stream(sub)));
         if any {
             self.vault.compact().await?;
         }

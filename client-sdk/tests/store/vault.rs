@@ -1,7 +1,15 @@
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use warifu_client_sdk::store::{
-    JournalReader, MasterKey, StoreError, Vault, VaultKey, VaultOptions,
+    Disk, DiskChange, DiskFault, DiskWatch, JournalReader, MasterKey, StoreError, Vault, VaultKey,
+    VaultOptions,
 };
 use zeroize::Zeroizing;
 
@@ -183,6 +191,43 @@ async fn a_file_that_is_mostly_dead_is_compacted_by_itself() {
     assert!(longest > 1 << 20, "compacted earlier than told");
     assert_eq!(secret(&vault, key(ALICE, 1)).unwrap(), [59; 64 << 10]);
     assert_eq!(secret(&vault, key(BOB, 1)).unwrap(), b"kept");
+}
+
+/// Lets no file take another's name, and counts how often that was tried.
+#[derive(Default)]
+struct NoRename(AtomicUsize);
+
+impl DiskWatch for NoRename {
+    fn before(&self, change: &DiskChange<'_>) -> Option<DiskFault> {
+        matches!(change, DiskChange::Rename { .. }).then(|| {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            DiskFault {
+                done: 0,
+                error: std::io::Error::other("input/output error"),
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_can_not_be_compacted_takes_changes_and_is_not_rewritten_for_each() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).unwrap());
+    let disk = Arc::new(NoRename::default());
+    let options = VaultOptions {
+        disk: Disk::watched(Arc::clone(&disk) as _),
+        ..VaultOptions::default()
+    };
+    let vault = Vault::open_with(dir.path(), &master(1), ORIGIN, options).unwrap();
+    for number in 0..60u8 {
+        vault.put(key(ALICE, 1), &[number; 64 << 10]).await.unwrap();
+    }
+    // 3.7 MiB are dead: once for each of them.
+    let tries = disk.0.load(Ordering::Relaxed);
+    assert!((2..=4).contains(&tries), "{tries}");
+    drop(vault);
+    let vault = open(dir.path()).unwrap();
+    assert_eq!(secret(&vault, key(ALICE, 1)).unwrap(), [59; 64 << 10]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -139,6 +139,21 @@ impl Live {
         state.remains.clear();
     }
 
+    /// Takes what was read from a file of this length, if it is what is live here.
+    pub(crate) fn reloaded(&self, found: Self, bytes: u64) -> bool {
+        let mut found = found
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        found.file_bytes = bytes;
+        let mut state = self.state();
+        let is_same = state.secrets == found.secrets;
+        if is_same {
+            *state = found;
+        }
+        is_same
+    }
+
     pub(crate) fn has_remains(&self, stream: StreamId) -> bool {
         self.state().remains.contains(&stream)
     }

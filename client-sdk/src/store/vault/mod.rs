@@ -19,13 +19,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::RwLock;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use zeroize::Zeroizing;
 
 use self::{
@@ -91,9 +91,11 @@ pub struct Vault {
 struct Shared {
     file: VaultFile,
     sealer: Sealer,
-    /// Empty after a compaction that failed: the vault has stopped. Shared by appends, exclusive
-    /// for a compaction, which replaces the file.
+    /// Empty after a compaction that failed, until the file is opened again. Shared by appends,
+    /// exclusive for a compaction, which replaces the file.
     writer: Arc<RwLock<VaultWriter>>,
+    /// Below this many dead bytes the vault is not compacted by itself: the last try failed.
+    compact_from: AtomicU64,
     _lock: DirectoryLock,
 }
 
@@ -155,6 +157,7 @@ impl Vault {
                 file,
                 sealer,
                 writer: Arc::new(RwLock::new(Some(writer))),
+                compact_from: AtomicU64::new(0),
                 _lock: lock,
             }),
         })
@@ -242,7 +245,8 @@ impl Vault {
     /// when this returns. Runs by itself when more than half the file (and 1 MiB) is dead.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the vault has then stopped, and the old or the new file is in place.
+    /// [`StoreError::Io`]; the old or the new file is in place. The vault opens it again, as the next
+    /// start would: at once, or, if that fails too, with the next change.
     pub async fn compact(&self) -> Result<(), StoreError> {
         let writer = Arc::clone(&self.shared.writer).write_owned().await;
         self.compact_with(writer).await
@@ -263,43 +267,112 @@ impl Vault {
             .map_err(super::journal_store::too_large)?;
         let change = change(frame_bytes(payload.len()));
         {
-            let writer = self.shared.writer.read().await;
+            let writer = self.writer().await?;
             let writer = writer.as_ref().ok_or(StoreError::Stopped)?;
             let place = writer.place().await?;
             place.send(payload, change).wait().await?;
         }
-        if self.shared.file.live.dead_bytes() > self.compaction_bytes() {
+        if self.shared.is_mostly_dead() {
             let writer = Arc::clone(&self.shared.writer).write_owned().await;
             // Another append may have compacted while this one waited.
-            if self.shared.file.live.dead_bytes() > self.compaction_bytes()
+            if self.shared.is_mostly_dead()
                 && let Err(error) = self.compact_with(writer).await
             {
-                // This change is durable; the next one is told that the vault has stopped.
-                tracing::error!(%error, "vault stopped while it was compacted");
+                // This change is durable all the same.
+                tracing::error!(%error, "the vault is not compacted, which is tried again later");
+                let dead = self.shared.file.live.dead_bytes();
+                let from = dead.saturating_add(COMPACTION_FLOOR_BYTES);
+                self.shared.compact_from.store(from, Ordering::Relaxed);
             }
         }
         Ok(())
     }
 
-    fn compaction_bytes(&self) -> u64 {
-        COMPACTION_FLOOR_BYTES.max(self.shared.file.live.file_bytes() / 2)
+    /// The writer; after a compaction that failed, the file is opened again first.
+    async fn writer(&self) -> Result<OwnedRwLockReadGuard<VaultWriter>, StoreError> {
+        let writer = Arc::clone(&self.shared.writer).read_owned().await;
+        if writer.is_some() {
+            return Ok(writer);
+        }
+        drop(writer);
+        let mut writer = Arc::clone(&self.shared.writer).write_owned().await;
+        let shared = Arc::clone(&self.shared);
+        let task = tokio::task::spawn_blocking(move || {
+            if writer.is_none() {
+                *writer = Some(shared.reopen()?);
+            }
+            Ok(writer.downgrade())
+        });
+        task.await.unwrap_or(Err(StoreError::Stopped))
     }
 
     async fn compact_with(
         &self,
-        mut writer: tokio::sync::OwnedRwLockWriteGuard<VaultWriter>,
+        mut writer: OwnedRwLockWriteGuard<VaultWriter>,
     ) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         // On a thread of its own: a caller that gives up can't leave it half done.
         let task = tokio::task::spawn_blocking(move || {
-            if writer.take().is_none() {
+            if writer.is_none() {
+                *writer = Some(shared.reopen()?);
+            }
+            // Ends the thread, which writes what is queued.
+            *writer = None;
+            if shared.file.stopped.load(Ordering::Acquire) {
                 return Err(StoreError::Stopped);
             }
-            let tail = compact::rewrite(&shared)?;
-            *writer = Some(shared.file.spawn_writer(tail)?);
-            Ok(())
+            let replaced = compact::rewrite(&shared);
+            match replaced.and_then(|tail| shared.file.spawn_writer(tail)) {
+                Ok(spawned) => {
+                    *writer = Some(spawned);
+                    shared.compact_from.store(0, Ordering::Relaxed);
+                    Ok(())
+                }
+                Err(error) => {
+                    match shared.reopen() {
+                        Ok(reopened) => *writer = Some(reopened),
+                        Err(error) => {
+                            tracing::error!(%error, "the vault takes no change until it opens again");
+                        }
+                    }
+                    Err(error)
+                }
+            }
         });
         task.await.unwrap_or(Err(StoreError::Stopped))
+    }
+}
+
+impl Shared {
+    /// Whether the file is worth a compaction.
+    fn is_mostly_dead(&self) -> bool {
+        let live = &self.file.live;
+        let floor = COMPACTION_FLOOR_BYTES.max(self.compact_from.load(Ordering::Relaxed));
+        live.dead_bytes() > floor.max(live.file_bytes() / 2)
+    }
+
+    /// Opens the file again after a compaction that failed. Sound, because the writer had not: what is live is what
+    /// was acknowledged, the old file has all of it, and so has the new one, which was synced before it got its name.
+    /// Whichever has the name is read, checked and synced as at every start.
+    fn reopen(&self) -> Result<Writer<Change>, StoreError> {
+        let file = &self.file;
+        // After a write that failed, only the next start tells what the disk holds.
+        if file.stopped.load(Ordering::Acquire) {
+            return Err(StoreError::Stopped);
+        }
+        let found = Live::default();
+        let disk = &file.options.disk;
+        let tail = load(disk, &file.dir, &file.identity, &self.sealer, &found)?;
+        if !file.live.reloaded(found, tail.offset) {
+            return Err(StoreError::Corrupt {
+                file: file.dir.clone(),
+                offset: 0,
+                stream: None,
+                after: None,
+                reason: "vault holds other secrets than were acknowledged",
+            });
+        }
+        file.spawn_writer(tail)
     }
 }
 

@@ -92,6 +92,12 @@ impl Recorder {
         state.log.push(Event::Acknowledged(acts));
     }
 
+    /// How many changes there were, and how many of them synced a file.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let state = self.state.lock().unwrap();
+        (state.changes, state.syncs)
+    }
+
     /// Changes that failed as planned.
     pub(super) fn failed(&self) -> usize {
         self.state.lock().unwrap().failed

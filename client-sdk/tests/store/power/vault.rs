@@ -193,3 +193,71 @@ async fn a_killed_process_a_failed_sync_and_then_a_power_loss_lose_nothing() {
     }
     assert!(images > 200, "{images}");
 }
+
+/// A compaction fails at any of its changes: the vault goes on with whichever file has the name, and no power loss
+/// after that costs anything. What it was to remove goes with the next one.
+#[tokio::test]
+async fn a_compaction_that_fails_anywhere_stops_nothing_and_loses_nothing() {
+    let (mut failures, mut images) = (0, 0);
+    for at in 0.. {
+        let mut reached = false;
+        for kind in 0..4 {
+            let root = scratch();
+            let dir = root.path().join("vault");
+            let recorder = Recorder::over(root.path(), Plan::Nothing);
+            let vault = recorded(&dir, &recorder).unwrap();
+            vault.put(key(ALICE, 1), &[1; 162]).await.unwrap();
+            vault.put(key(BOB, 1), &[2; 700]).await.unwrap();
+            vault.remove_stream(ALICE).await.unwrap();
+            let (changes, syncs) = recorder.counts();
+            recorder.plan(match kind {
+                0 => Plan::KilledBefore(changes + at),
+                1 => Plan::FullFrom(changes + at),
+                2 => Plan::SyncLostAt(syncs + at),
+                _ => Plan::SyncKeptAt(syncs + at),
+            });
+            let compacted = vault.compact().await;
+            assert_eq!(compacted.is_err(), recorder.failed() > 0);
+            if compacted.is_ok() {
+                continue;
+            }
+            reached = true;
+            failures += 1;
+            assert!(vault.has_remains(ALICE) || !holds(&dir, ALICE));
+            let kept = Secrets::from([(key(BOB, 1), vec![2; 700])]);
+            assert_eq!(secrets(&vault), kept, "as long as it fails too");
+            // There is room again.
+            recorder.plan(Plan::Nothing);
+            vault.put(key(BOB, 9), b"after the failure").await.unwrap();
+            recorder.acknowledged(1);
+            let begun = recorder.story().1.len();
+            vault.compact().await.unwrap();
+            assert!(!vault.has_remains(ALICE) && !holds(&dir, ALICE));
+            vault.put(key(BOB, 8), b"and after that").await.unwrap();
+            recorder.acknowledged(2);
+            drop(vault);
+            for (image, acknowledged) in every_image(recorder.story(), begun - 1, 401) {
+                let target = scratch();
+                restore(&image, root.path(), target.path());
+                let vault = Vault::open(&target.path().join("vault"), &master(), ORIGIN).unwrap();
+                let mut found = secrets(&vault);
+                let later = found.remove(&key(BOB, 8));
+                assert!(later.is_some() || acknowledged < 2);
+                let first = found.remove(&key(BOB, 9));
+                assert!(first.is_some() || acknowledged < 1);
+                assert_eq!(found, kept);
+                images += 1;
+            }
+        }
+        if !reached {
+            break;
+        }
+    }
+    assert!(failures > 8 && images > 50, "{failures}, {images}");
+}
+
+/// Whether the vault's file names the stream.
+fn holds(dir: &Path, stream: StreamId) -> bool {
+    let bytes = std::fs::read(dir.join("00000001.seg")).unwrap();
+    bytes.windows(16).any(|window| window == stream.0)
+}
