@@ -75,11 +75,20 @@ impl OperatorLines {
 
     /// Queues a frame for a peer; it may be lost.
     pub fn send_to(&self, peer: [u8; 32], frame: Vec<u8>) {
-        if let Some(network) = self.network.get()
-            && let Err(error) = network.send(peer, None, frame)
-        {
+        self.offer(peer, frame);
+    }
+
+    /// Queues a frame for a peer. `false`: there is no line, or it has no room now. What is queued arrives, unless
+    /// the line ends.
+    pub fn offer(&self, peer: [u8; 32], frame: Vec<u8>) -> bool {
+        let Some(network) = self.network.get() else {
+            return false;
+        };
+        let queued = network.send(peer, None, frame);
+        if let Err(error) = &queued {
             tracing::debug!(%error, "not sent");
         }
+        queued.is_ok()
     }
 }
 

@@ -1,6 +1,24 @@
 //! An erased account: nothing of its secrets is left at either operator, and no restored copy brings them back.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures::future::join_all;
+use warifu_client_sdk::{
+    runtime::Keeper,
+    store::{JournalOptions, Vault},
+};
+use warifu_consensus::{
+    agree::{Erasure, Founding, Record},
+    encoding::Hash,
+    party::{Ledger, Parties, Role},
+    signature::IdentityKey,
+    time::Time,
+    vote::Vote,
+};
 
 use super::*;
 
@@ -23,8 +41,9 @@ async fn erase(net: &Net, account: Sub) -> bool {
 fn vault_names(net: &Net, operator: &str, account: Sub) -> bool {
     let vault = net.dir.path().join(operator).join("vault");
     let read = || -> io::Result<Vec<Vec<u8>>> {
-        let files = fs::read_dir(&vault)?;
-        files.map(|file| fs::read(file?.path())).collect()
+        let files = fs::read_dir(&vault)?.collect::<io::Result<Vec<_>>>()?;
+        let files = files.iter().map(fs::DirEntry::path);
+        files.filter(|path| !path.is_dir()).map(fs::read).collect()
     };
     // A vault that is just being compacted has another file a moment later.
     let files = loop {
@@ -35,6 +54,23 @@ fn vault_names(net: &Net, operator: &str, account: Sub) -> bool {
     };
     let mut windows = files.iter().flat_map(|bytes| bytes.windows(16));
     windows.any(|window| window == account.0)
+}
+
+/// Both operators stopped, their directories free.
+async fn stopped(net: Net) -> (tempfile::TempDir, Ledger) {
+    let Net {
+        dir,
+        ledger,
+        broker,
+        trust_operator,
+        ..
+    } = net;
+    broker.stop().await;
+    drop(broker);
+    trust_operator.stop().await;
+    is_free(&dir.path().join("trust-operator")).await;
+    is_free(&dir.path().join("broker")).await;
+    (dir, ledger)
 }
 
 /// An account with a login, frozen, and in the log.
@@ -137,38 +173,183 @@ async fn a_trust_operator_that_was_away_or_restored_forgets_when_it_is_back() {
     let device = net.device("device").await;
     let account = frozen_account(&net, &device).await;
     device.stop().await;
-    let Net {
-        dir,
-        ledger,
-        broker,
-        trust_operator,
-        ..
-    } = net;
-    broker.stop().await;
-    drop(broker);
-    trust_operator.stop().await;
+    let (dir, ledger) = stopped(net).await;
     let (data, backup) = (dir.path().join("trust-operator"), dir.path().join("backup"));
-    is_free(&data).await;
-    is_free(&dir.path().join("broker")).await;
     copy(&data, &backup);
     let net = started(dir, ledger).await;
     assert!(erase(&net, account).await);
     assert!(!vault_names(&net, "trust-operator", account));
-    net.broker.stop().await;
-    net.trust_operator.stop().await;
-    let Net {
-        dir,
-        ledger,
-        broker,
-        ..
-    } = net;
-    drop(broker);
-    is_free(&data).await;
-    is_free(&dir.path().join("broker")).await;
+    let (dir, ledger) = stopped(net).await;
     fs::remove_dir_all(&data).unwrap();
     copy(&backup, &data);
     let net = started(dir, ledger).await;
     until_gone(&net, "trust-operator", account).await;
+    net.broker.stop().await;
+    net.trust_operator.stop().await;
+}
+
+/// Again and again, until both operators have it.
+async fn until_erased(net: &Net, account: Sub) {
+    until(
+        "a repeated erasure answers like the first",
+        async || match net.broker.erase(account).await {
+            Ok(both) => both,
+            Err(DeskError::Unlogged(_)) => false,
+            Err(error) => panic!("{error}"),
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_whose_caller_is_gone_at_any_moment_is_finished_without_a_restart() {
+    let net = net().await;
+    let mut accounts = Vec::new();
+    for number in 0..8 {
+        let device = net.device(&format!("device-{number}")).await;
+        accounts.push(frozen_account(&net, &device).await);
+        device.stop().await;
+    }
+    // Each tombstone takes a while: somebody gives up before, during and after it.
+    let net = restart_slowed(net, Duration::from_millis(60), |_| {}).await;
+    for (number, account) in (0..).zip(&accounts) {
+        let moment = Duration::from_millis(number * 30);
+        let given_up = timeout(moment, net.broker.erase(*account)).await;
+        assert!(!matches!(given_up, Ok(Err(_))), "{given_up:?}");
+    }
+    // Nobody asks again.
+    for account in &accounts {
+        for operator in ["broker", "trust-operator"] {
+            until_gone(&net, operator, *account).await;
+        }
+    }
+    for account in accounts {
+        until_erased(&net, account).await;
+        let erased = DeskError::Erased { account };
+        assert_eq!(net.begin(account, Kind::Unfreeze).await.err(), Some(erased));
+    }
+    net.broker.stop().await;
+    net.trust_operator.stop().await;
+}
+
+/// As a disk that takes changes of files, but no new one under this name.
+fn break_vault(net: &Net, operator: &str) -> PathBuf {
+    let new = net.dir.path().join(operator).join("vault/00000001.tmp");
+    fs::create_dir(&new).unwrap();
+    new
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_that_can_not_forget_owes_it_and_does_without_a_restart() {
+    let net = net().await;
+    let mut accounts = Vec::new();
+    for number in 0..2 {
+        let device = net.device(&format!("device-{number}")).await;
+        accounts.push(frozen_account(&net, &device).await);
+        device.stop().await;
+    }
+    // At the trust operator: it is erased there, but not acknowledged, however often it is tried.
+    let broken = break_vault(&net, "trust-operator");
+    let asked = timeout(Duration::from_secs(5), erase(&net, accounts[0])).await;
+    assert!(asked.is_err(), "{asked:?}");
+    assert!(vault_names(&net, "trust-operator", accounts[0]));
+    assert!(!vault_names(&net, "broker", accounts[0]));
+    fs::remove_dir(broken).unwrap();
+    until_erased(&net, accounts[0]).await;
+    assert!(!vault_names(&net, "trust-operator", accounts[0]));
+    // At the broker: whoever asks is told to ask again.
+    let broken = break_vault(&net, "broker");
+    for _ in 0..2 {
+        let asked = net.broker.erase(accounts[1]).await;
+        assert_eq!(asked, Err(DeskError::Stopping));
+    }
+    assert!(vault_names(&net, "broker", accounts[1]));
+    fs::remove_dir(broken).unwrap();
+    until_erased(&net, accounts[1]).await;
+    for operator in ["broker", "trust-operator"] {
+        assert!(!vault_names(&net, operator, accounts[1]), "{operator}");
+    }
+    net.broker.stop().await;
+    net.trust_operator.stop().await;
+}
+
+/// Accounts that were erased long ago, in the journal of an operator that is stopped.
+async fn add_erased(data: &Path, ledger: &Ledger, role: Role, count: u32) {
+    let journal = JournalOptions {
+        reserve_bytes: 0,
+        ..JournalOptions::new(ledger.iss.clone(), role.number())
+    };
+    let store = warifu_node::store::open(data, journal, &mut |_, _| {}).unwrap();
+    let seed = if role == Role::Broker { 2 } else { 3 };
+    let vault = Vault::open(&data.join("vault"), &master(seed), &ledger.iss).unwrap();
+    let keeper = Keeper::new(Arc::new(store), Arc::new(vault));
+    let broker = IdentityKey::from_seed([2; 32]);
+    let numbers: Vec<u32> = (0..count).collect();
+    for some in numbers.chunks(500) {
+        let appended = some.iter().map(async |number| {
+            let mut name = [0xee; 32];
+            name[..4].copy_from_slice(&number.to_le_bytes());
+            let sub = Sub(*name.first_chunk().unwrap());
+            let vote = Vote::sign(&broker, &Erasure::statement(sub, Hash(name)));
+            let founding = Founding {
+                ledger: ledger.clone(),
+                sub,
+                account_key: name,
+                parties: Parties {
+                    device: name,
+                    broker: ledger.broker,
+                    trust_operator: ledger.trust_operator,
+                },
+                transcript: Hash(name),
+                votes: [vote; 3],
+                session: name,
+                deadline: Time(0),
+            };
+            let erasure = Some(Erasure {
+                head: Hash(name),
+                vote,
+            });
+            let erased = Record::Erased {
+                erasure,
+                both: true,
+            };
+            let records = [Record::Founding(Box::new(founding)), erased];
+            keeper.append(&sub, &records).await.unwrap();
+        });
+        join_all(appended).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_trust_operator_hears_of_every_erased_account_however_many_there_are() {
+    let net = net().await;
+    let mut accounts = Vec::new();
+    for number in 0..4 {
+        let device = net.device(&format!("device-{number}")).await;
+        accounts.push(frozen_account(&net, &device).await);
+        device.stop().await;
+    }
+    let (data, backup) = (
+        net.dir.path().join("trust-operator"),
+        net.dir.path().join("backup"),
+    );
+    let (dir, ledger) = stopped(net).await;
+    copy(&data, &backup);
+    let net = started(dir, ledger).await;
+    for account in &accounts {
+        assert!(erase(&net, *account).await);
+    }
+    let (dir, ledger) = stopped(net).await;
+    fs::remove_dir_all(&data).unwrap();
+    copy(&backup, &data);
+    // Nearly twice what a line's outbox takes at once.
+    let count = 16_000;
+    add_erased(&dir.path().join("broker"), &ledger, Role::Broker, count).await;
+    add_erased(&data, &ledger, Role::TrustOperator, count).await;
+    let net = started(dir, ledger).await;
+    for account in accounts {
+        until_gone(&net, "trust-operator", account).await;
+    }
     net.broker.stop().await;
     net.trust_operator.stop().await;
 }

@@ -162,6 +162,17 @@ pub(super) async fn start_broker(
     other: &[Multiaddr],
     listen: Vec<Multiaddr>,
 ) -> Broker {
+    start_slowed_broker(dir, ledger, other, listen, Duration::ZERO).await
+}
+
+/// Each of its syncs takes longer by this.
+async fn start_slowed_broker(
+    dir: &TempDir,
+    ledger: &Ledger,
+    other: &[Multiaddr],
+    listen: Vec<Multiaddr>,
+    sync_delay: Duration,
+) -> Broker {
     let data = dir.path().join("broker");
     let mut progress = |_, _| {};
     let mut options = options(
@@ -173,6 +184,7 @@ pub(super) async fn start_broker(
         &mut progress,
     );
     options.listen = listen;
+    options.sync_delay = sync_delay;
     let settings = BrokerSettings {
         announce: Vec::new(),
         trust_operator_announce: other.to_vec(),
@@ -318,6 +330,15 @@ pub(super) async fn is_free(data: &Path) {
 
 /// Stops the broker, changes its directory, and starts it again.
 pub(super) async fn restart(net: Net, change: impl FnOnce(&Path)) -> Net {
+    restart_slowed(net, Duration::ZERO, change).await
+}
+
+/// Like [`restart`], with a disk whose syncs take longer by this.
+pub(super) async fn restart_slowed(
+    net: Net,
+    sync_delay: Duration,
+    change: impl FnOnce(&Path),
+) -> Net {
     let Net {
         dir,
         ledger,
@@ -332,7 +353,8 @@ pub(super) async fn restart(net: Net, change: impl FnOnce(&Path)) -> Net {
     let data = dir.path().join("broker");
     is_free(&data).await;
     change(&data);
-    let broker = start_broker(&dir, &ledger, &trust_operator_addresses, listen).await;
+    let other = &trust_operator_addresses;
+    let broker = start_slowed_broker(&dir, &ledger, other, listen, sync_delay).await;
     until("the operators find each other", async || {
         broker.ready().await.is_ok()
     })

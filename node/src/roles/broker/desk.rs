@@ -113,6 +113,28 @@ impl Broker {
         }
     }
 
+    /// Erases an account at this operator.
+    async fn erase_here(&self, account: Sub) -> Result<(), DeskError> {
+        let erasing = &self.inner.operator.erasing;
+        if !erasing.is_erased(&account) {
+            // Waits until heads are compared; what is found then is for the erasure to say.
+            drop(self.stands_frozen(account).await);
+        }
+        let rests = |machine: &warifu_consensus::agree::Broker| {
+            machine.is_settled() && machine.has_compared()
+        };
+        let erased = erasing.erase(account, rests).await;
+        erased.map_err(|error| match error {
+            EraseError::NotFrozen { .. } => DeskError::NotFrozen(error.to_string()),
+            EraseError::Unlogged { .. } => DeskError::Unlogged(error.to_string()),
+            EraseError::NoGenesis => DeskError::Refused(Refusal::NoGenesis),
+            error => {
+                tracing::error!(%account, %error, "not erased, or not all forgotten");
+                DeskError::Stopping
+            }
+        })
+    }
+
     /// Whether no freeze is wanted any more: a `freeze` that this copy only catches up with may be
     /// older than what was asked, and lifted since.
     async fn is_frozen_as_asked(&self, account: Sub) -> bool {
@@ -532,27 +554,12 @@ impl Desk for Broker {
 
     async fn erase(&self, account: Sub) -> Result<bool, DeskError> {
         self.known(account)?;
+        // In a task of its own: a caller that is gone leaves nothing half done.
+        let broker = self.clone();
+        let erased = async move { broker.erase_here(account).await };
+        let erased = self.inner.operator.signing().spawn(erased).await;
+        erased.map_err(|_| DeskError::Stopping)??;
         let erasing = &self.inner.operator.erasing;
-        if !erasing.is_erased(&account) {
-            let stands = self.stands_frozen(account).await?;
-            let rests = |machine: &warifu_consensus::agree::Broker| {
-                machine.is_settled() && machine.has_compared()
-            };
-            let erased = erasing.erase(account, rests).await;
-            erased.map_err(|error| match error {
-                EraseError::NotFrozen { .. } => DeskError::NotFrozen(error.to_string()),
-                EraseError::Unlogged { .. } => DeskError::Unlogged(error.to_string()),
-                EraseError::Unasked if !stands => DeskError::Refused(Refusal::NoGenesis),
-                error => {
-                    tracing::error!(%account, %error, "not erased");
-                    DeskError::Stopping
-                }
-            })?;
-        }
-        erasing.forget_owed(account).await.map_err(|error| {
-            tracing::error!(%account, %error, "its secrets are still here");
-            DeskError::Stopping
-        })?;
         Ok(erasing.both(&account, FREEZE_WAIT).await)
     }
 

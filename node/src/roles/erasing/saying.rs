@@ -282,6 +282,7 @@ mod tests {
     fn a_restored_side_is_told_everything_within_a_small_outbox_and_then_both_are_silent() {
         let all = subs(40_000);
         let (mut old, mut restored) = (side(&all), side(&all[..100]));
+        let erasure = erasure();
         let (mut there, mut back) = (VecDeque::new(), VecDeque::new());
         let (mut told, mut frames, mut ticks) = (HashSet::new(), 0, 0);
         while told.len() < all.len() {
@@ -297,7 +298,7 @@ mod tests {
                 frames += 1;
                 for sub in &frame {
                     // It follows, and its answer is due.
-                    restored.enter(*sub, erasure(), true, true, false);
+                    restored.enter(*sub, erasure, true, true, false);
                     told.insert(*sub);
                 }
                 hear(&mut restored, &frame, &mut back);
