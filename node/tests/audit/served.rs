@@ -15,6 +15,7 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
+use base64ct::{Base64, Encoding};
 use tokio::{net::TcpListener, task::JoinHandle};
 use warifu_consensus::log::{
     Checkpoint, Evidence, Fork, Frontier, Node, SignedNote, Tile, leaf_hash,
@@ -33,6 +34,8 @@ pub(super) struct Log {
     note: Mutex<String>,
     /// Another bit in the answer to this path.
     spoilt: Mutex<Option<String>>,
+    /// Whose first entries and their hashes are served below this one's checkpoint.
+    lies: Mutex<Option<Arc<Log>>>,
     /// Incomplete tiles are dropped once they are full.
     drops: Mutex<bool>,
     /// Nothing is answered.
@@ -61,8 +64,29 @@ impl Log {
         self.say(&note);
     }
 
+    /// Forgets all leaves, and grows others.
+    fn grow_anew(&self, count: u64, fork: u8) {
+        self.nodes.lock().unwrap().clear();
+        self.leaves.lock().unwrap().clear();
+        *self.frontier.lock().unwrap() = Frontier::new();
+        self.grow(count, fork);
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        self.note().text().parse().unwrap()
+    }
+
     pub(super) fn say(&self, note: &SignedNote) {
         *self.note.lock().unwrap() = note.to_string();
+    }
+
+    /// Adds lines of nobody to the checkpoint, as long as a note may be.
+    pub(super) fn pad(&self) {
+        let mut note = self.note.lock().unwrap();
+        let line = format!("\u{2014} nobody {}\n", Base64::encode_string(&[7; 800]));
+        while note.len() + line.len() <= 64 * 1024 {
+            note.push_str(&line);
+        }
     }
 
     pub(super) fn note(&self) -> SignedNote {
@@ -90,6 +114,10 @@ impl Log {
     fn right(&self, path: &str) -> Option<Vec<u8>> {
         if path == "checkpoint" {
             return Some(self.note.lock().unwrap().clone().into_bytes());
+        }
+        let is_first = ["tile/entries/000", "tile/0/000"].contains(&path);
+        if let Some(other) = self.lies.lock().unwrap().as_ref().filter(|_| is_first) {
+            return other.right(path);
         }
         let path = path.strip_prefix("tile/")?;
         let is_entries = path.starts_with("entries/");
@@ -214,7 +242,7 @@ async fn every_spoilt_answer_is_found_and_named() {
 #[tokio::test]
 async fn signatures_are_the_pinned_keys_and_both_are_there() {
     let server = Server::new(10).await;
-    let checkpoint: Checkpoint = server.log.note().text().parse().unwrap();
+    let checkpoint = server.log.checkpoint();
     server.log.say(&checkpoint.signed(&log_key()));
     let told = server.audit(None).await.unwrap_err().to_string();
     assert!(told.contains("no signature of witness.example"), "{told}");
@@ -250,6 +278,127 @@ async fn an_audit_goes_on_where_it_stood_and_asks_for_nothing_twice() {
     }
     fs::write(&path, good).unwrap();
     server.audit(Some(dir.path())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_whose_entries_are_not_its_checkpoint_s_spoils_no_later_audit() {
+    let honest = Server::new(700).await;
+    for all in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let other = Arc::new(Log::default());
+        other.grow(700, 7);
+        // Either the hashes that the first ones need beside them are the right ones, or none is.
+        let liar = Server::new(700).await;
+        if all {
+            liar.log.grow_anew(700, 7);
+            liar.log.say(&honest.log.note());
+        } else {
+            *liar.log.lies.lock().unwrap() = Some(other);
+        }
+        assert_eq!(liar.log.note(), honest.log.note());
+        let error = liar.audit(Some(dir.path())).await.unwrap_err();
+        match (all, error) {
+            (true, RemoteError::Unproven { size: 700, .. })
+            | (false, RemoteError::Root { size: 512, .. }) => {}
+            (all, error) => panic!("{all}: {error}"),
+        }
+        let audited = honest.audit(Some(dir.path())).await.unwrap();
+        assert_eq!((audited.size, audited.resumed), (700, 0));
+    }
+}
+
+#[tokio::test]
+async fn hashes_of_another_log_than_the_checkpoint_beside_them_are_the_file_s_fault() {
+    let dir = TempDir::new().unwrap();
+    let (good, other) = (Server::new(700).await, Server::new(0).await);
+    other.log.grow(700, 7);
+    good.audit(Some(dir.path())).await.unwrap();
+    let path = dir.path().join("stand");
+    let right = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    other.audit(Some(dir.path())).await.unwrap();
+    // The false hashes beside the right checkpoint, under a sum that holds.
+    let mut stand: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let right: serde_json::Value = serde_json::from_str(&right).unwrap();
+    stand["checkpoint"] = right["checkpoint"].clone();
+    let mut sum = blake3::Hasher::new();
+    let mut add = |part: &str| {
+        sum.update(&(part.len() as u64).to_be_bytes());
+        sum.update(part.as_bytes());
+    };
+    for name in ["format", "log", "witness"] {
+        add(stand[name].as_str().unwrap());
+    }
+    add(&stand["size"].to_string());
+    for row in stand["rows"].as_array().unwrap() {
+        let hashes = row
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|hash| hash.as_str().unwrap());
+        add(&hashes.collect::<String>());
+    }
+    add(stand["checkpoint"].as_str().unwrap());
+    stand["blake3"] = sum.finalize().to_hex().to_string().into();
+    fs::write(&path, stand.to_string()).unwrap();
+    let error = good.audit(Some(dir.path())).await.unwrap_err();
+    assert!(matches!(error, RemoteError::Resume(_)), "{error}");
+    assert!(
+        error.to_string().contains("are not those of the log"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn evidence_is_kept_and_stays_whatever_lines_a_server_adds() {
+    for padded in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let good = Server::new(1000).await;
+        good.audit(Some(dir.path())).await.unwrap();
+        let forked = Server::new(800).await;
+        forked.log.grow(700, 7);
+        if padded {
+            forked.log.pad();
+        }
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            let error = forked.audit(Some(dir.path())).await.unwrap_err();
+            let RemoteError::Forked { evidence, .. } = error else {
+                panic!("{padded}: {error}");
+            };
+            assert!(judge(&evidence).witness_too);
+            kept.push(fs::read(&evidence).unwrap());
+            // In another dress, with lines of nobody.
+            let later = forked.log.checkpoint();
+            let mut note = later.signed(&log_key());
+            note.sign(&witness_key(), NOW + 60);
+            forked.log.say(&note);
+            forked.log.pad();
+        }
+        assert_eq!(kept[0], kept[1], "{padded}: what is kept is left alone");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_evidence_stands_in_nobody_s_place() {
+    let dir = TempDir::new().unwrap();
+    Server::new(1000)
+        .await
+        .audit(Some(dir.path()))
+        .await
+        .unwrap();
+    let forked = Server::new(800).await;
+    forked.log.grow(700, 7);
+    let find = async || match forked.audit(Some(dir.path())).await {
+        Err(RemoteError::Forked { evidence, .. }) => evidence,
+        other => panic!("{other:?}"),
+    };
+    let path = find().await;
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, &good[..good.len() - 9]).unwrap();
+    assert_eq!(find().await, path);
+    assert_eq!(fs::read(&path).unwrap(), good);
 }
 
 #[tokio::test]

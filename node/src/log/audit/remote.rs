@@ -4,14 +4,18 @@
 //! Streams with bounded memory, and goes on where an earlier run stood. A checkpoint that is smaller than the one it went on
 //! from, or that the earlier one is no beginning of, is refused; the latter is kept as evidence.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use base64ct::{Base64, Base64Url, Encoding};
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use warifu_consensus::log::{
-    Checkpoint, CheckpointError, Digest, Evidence, Leaf, LogKeys, NoteError, SignedNote,
-    TILE_WIDTH, Tile, TreeError, verify_consistency,
+    Checkpoint, CheckpointError, Digest, Evidence, Leaf, LogKeys, MAX_EVIDENCE, NoteError,
+    SignedNote, TILE_WIDTH, Tile, TreeError, verify_consistency,
 };
 
 use super::{
@@ -54,7 +58,7 @@ pub enum RemoteError {
         number: usize,
     },
     /// The entries are not those of the checkpoint.
-    #[error("entries of {url} give root {found}, expected {expected} of {size} leaves")]
+    #[error("entries of {url} give root {found} of {size} leaves, expected {expected}")]
     Root {
         /// Where they are served.
         url: String,
@@ -175,26 +179,15 @@ pub(super) async fn extends(
             expected: first.size,
         });
     }
-    let (begins, proof) = if first.size == second.size {
-        (second.root, Vec::new())
-    } else {
-        client.beginning(first.size, second.size).await?
-    };
-    verify_consistency(first.size, second.size, &proof, &begins, &second.root).map_err(
-        |error| RemoteError::Unproven {
-            url: url(),
-            size: second.size,
-            error,
-        },
-    )?;
+    let (begins, proof) = beginning(client, first.size, second).await?;
     if begins == first.root {
         return Ok(());
     }
     let evidence = Evidence {
         log: keys.log.clone(),
         witness: keys.witness.clone(),
-        first: before.1.clone(),
-        second: now.1.clone(),
+        first: pinned_lines(&before.1, keys),
+        second: pinned_lines(&now.1, keys),
         begins,
         proof,
     };
@@ -206,6 +199,56 @@ pub(super) async fn extends(
     })
 }
 
+/// The root of the first `size` leaves of a signed tree, and the proof of it, which holds: by the tiles of whoever serves that.
+///
+/// # Errors
+/// [`RemoteError::Unproven`], [`RemoteError::Fetch`].
+async fn beginning(
+    client: &LogClient,
+    size: u64,
+    of: &Checkpoint,
+) -> Result<(Digest, Vec<Digest>), RemoteError> {
+    let (begins, proof) = if size == of.size {
+        (of.root, Vec::new())
+    } else {
+        client.beginning(size, of.size).await?
+    };
+    match verify_consistency(size, of.size, &proof, &begins, &of.root) {
+        Ok(()) => Ok((begins, proof)),
+        Err(error) => Err(RemoteError::Unproven {
+            url: client.url().to_owned(),
+            size: of.size,
+            error,
+        }),
+    }
+}
+
+/// A note with the first line of each pinned key alone: with what others add, evidence would be longer than a judge reads.
+fn pinned_lines(note: &SignedNote, keys: &LogKeys) -> SignedNote {
+    let mut text = format!("{}\n", note.text());
+    for key in [&keys.log, &keys.witness] {
+        text.extend(note.lines_of(key).split_inclusive('\n').next());
+    }
+    SignedNote::parse(text.as_bytes()).unwrap_or_else(|_| note.clone())
+}
+
+/// Whether a file holds evidence by these keys that is worth no less than what is to be kept there.
+fn is_kept(path: &Path, evidence: &Evidence, witness_too: bool) -> bool {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| {
+        let most = MAX_EVIDENCE as u64 + 1;
+        file.take(most).read_to_string(&mut text)
+    });
+    read.is_ok()
+        && Evidence::from_text(&text).is_ok_and(|kept| {
+            (&kept.log, &kept.witness) == (&evidence.log, &evidence.witness)
+                && kept
+                    .judge()
+                    .is_ok_and(|fork| fork.witness_too || !witness_too)
+        })
+}
+
+/// Writes evidence down, unless it is kept already: each later look finds the fork again, in whatever dress the server gives it.
 fn keep(evidence: &Evidence, first: &Checkpoint, dir: &Path) -> Result<PathBuf, RemoteError> {
     let root = Base64Url::encode_string(&first.root);
     let root = root.get(..16).unwrap_or_default();
@@ -214,13 +257,16 @@ fn keep(evidence: &Evidence, first: &Checkpoint, dir: &Path) -> Result<PathBuf, 
         path: path.display().to_string(),
         reason,
     };
-    // Nothing is called evidence that a judge would not take.
-    evidence
-        .judge()
-        .map_err(|error| failed(error.to_string()))?;
     let text = evidence
         .to_text()
         .map_err(|error| failed(error.to_string()))?;
+    // Nothing is called evidence that a judge would not take, as it will be read.
+    let fork = Evidence::from_text(&text)
+        .and_then(|read| read.judge())
+        .map_err(|error| failed(error.to_string()))?;
+    if is_kept(&path, evidence, fork.witness_too) {
+        return Ok(path);
+    }
     secrets::replace(&path, text.as_bytes(), 0o644).map_err(|error| failed(error.to_string()))?;
     Ok(path)
 }
@@ -241,6 +287,7 @@ impl RemoteAudit {
             let pair = [before, &now];
             extends(&self.client, &self.keys, pair, &self.evidence).await?;
         }
+        self.fits(&stand.edge, &now.0).await?;
         let resumed = stand.edge.frontier.size();
         let mut reading = Reading {
             audit: self,
@@ -259,6 +306,25 @@ impl RemoteAudit {
             resumed,
             tiles: reading.tiles,
         })
+    }
+}
+
+impl RemoteAudit {
+    /// Whether the hashes that an earlier run wrote down are how this tree begins, which extends the checkpoint beside them. If
+    /// they are not, the file is at fault, not who serves.
+    async fn fits(&self, edge: &Edge, now: &Checkpoint) -> Result<(), RemoteError> {
+        let size = edge.frontier.size();
+        let (begins, _) = beginning(&self.client, size, now).await?;
+        if begins == edge.frontier.root() {
+            return Ok(());
+        }
+        Err(RemoteError::Resume(ResumeError::Form {
+            path: self
+                .resume
+                .as_ref()
+                .map_or_else(String::new, |path| path.display().to_string()),
+            reason: format!("its hashes of {size} leaves are not those of the log"),
+        }))
     }
 }
 
@@ -301,7 +367,7 @@ impl Reading<'_> {
             let done = self.edge.frontier.size();
             progress(done, size);
             if bundle.is_full() && bundle.index.saturating_add(1).is_multiple_of(EVERY) {
-                self.write()?;
+                self.write().await?;
             }
         }
         Ok(())
@@ -315,7 +381,7 @@ impl Reading<'_> {
     ) -> Result<(), RemoteError> {
         if !bundle.is_full() {
             // What is written down ends with a full bundle: the rest is read again.
-            self.write()?;
+            self.write().await?;
         }
         let mut full = Vec::new();
         for leaf in leaves {
@@ -361,28 +427,39 @@ impl Reading<'_> {
         }
     }
 
-    fn write(&self) -> Result<(), RemoteError> {
-        if let Some(path) = &self.audit.resume {
-            let stand = Stand {
-                edge: self.edge.clone(),
-                checkpoint: Some(self.now.clone()),
-            };
-            stand.write(path, &self.audit.keys)?;
+    /// Writes down where it stands, once this is shown to be how the signed tree begins: entries and their hashes may be false
+    /// alike, and every later run would blame whoever serves the right ones.
+    async fn write(&self) -> Result<(), RemoteError> {
+        let Some(path) = &self.audit.resume else {
+            return Ok(());
+        };
+        let frontier = &self.edge.frontier;
+        let (expected, _) = beginning(&self.audit.client, frontier.size(), &self.now.0).await?;
+        self.check_root(&expected)?;
+        let stand = Stand {
+            edge: self.edge.clone(),
+            checkpoint: Some(self.now.clone()),
+        };
+        Ok(stand.write(path, &self.audit.keys)?)
+    }
+
+    /// Whether the entries so far give this root.
+    fn check_root(&self, expected: &Digest) -> Result<(), RemoteError> {
+        let frontier = &self.edge.frontier;
+        if frontier.root() == *expected {
+            return Ok(());
         }
-        Ok(())
+        Err(RemoteError::Root {
+            url: self.audit.client.url().to_owned(),
+            size: frontier.size(),
+            found: Base64::encode_string(&frontier.root()),
+            expected: Base64::encode_string(expected),
+        })
     }
 
     async fn end(&mut self) -> Result<(), RemoteError> {
-        let frontier = &self.edge.frontier;
-        let (size, expected) = (self.now.0.size, self.now.0.root);
-        if (frontier.size(), frontier.root()) != (size, expected) {
-            return Err(RemoteError::Root {
-                url: self.audit.client.url().to_owned(),
-                size,
-                found: Base64::encode_string(&frontier.root()),
-                expected: Base64::encode_string(&expected),
-            });
-        }
+        let size = self.now.0.size;
+        self.check_root(&self.now.0.root)?;
         let partial: Vec<_> = self
             .edge
             .partial()
@@ -393,7 +470,7 @@ impl Reading<'_> {
             self.compare(*tile, row, &served)?;
         }
         if size.is_multiple_of(u64::from(TILE_WIDTH)) {
-            self.write()?;
+            self.write().await?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Where an audit of a served log stands: what a later run goes on from, and never falls behind.
 //!
-//! Keeps the hashes at the tree's right edge by level of tiles, from which its frontier follows, and the last checkpoint
-//! that was audited to its end, if one was. A sum over all of it finds a changed file.
+//! Keeps the hashes at the tree's right edge by level of tiles, from which its frontier follows, and the checkpoint that
+//! they were shown to be the beginning of. A sum over all of it finds a changed file.
 
 use std::{fs, io, path::Path};
 
@@ -123,7 +123,7 @@ impl Edge {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stand {
     pub(super) edge: Edge,
-    /// What the edge is a part of: the last checkpoint that was aimed at.
+    /// What the edge is the beginning of, which was shown before it was written: the last checkpoint that was aimed at.
     pub(super) checkpoint: Option<(Checkpoint, SignedNote)>,
 }
 
