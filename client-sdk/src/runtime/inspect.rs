@@ -41,6 +41,8 @@ impl AccountSecret {
 pub struct KeptOpeners {
     /// The opener of each account: derived from its content key where the vault holds that, else as it was given.
     pub openers: BTreeMap<Sub, Opener>,
+    /// Accounts of which the vault holds any secret.
+    pub holders: BTreeSet<Sub>,
     /// Secrets in the vault, of any kind.
     pub secrets: u64,
     /// Bytes of an unfinished last write, which an opening would cut.
@@ -104,6 +106,7 @@ pub fn kept_openers(
     }
     Ok(KeptOpeners {
         openers,
+        holders: keys.iter().map(|key| Sub(key.stream.0)).collect(),
         secrets: keys.len() as u64,
         torn_bytes,
     })

@@ -4,9 +4,10 @@
 //! which compares and moves the root in one step; only then does anybody see the checkpoint. Never decides what is logged.
 
 mod evidence;
+mod kept;
 mod lookup;
 
-pub(crate) use self::evidence::kept_evidence;
+pub(crate) use self::{evidence::kept_evidence, kept::AHEAD_FILE};
 
 use std::{
     io,
@@ -124,31 +125,16 @@ impl<S: Store> LogBook<S> {
     }
 
     /// The last checkpoint with both signatures: the file beside the leaves has it, and at the witness the last
-    /// record too.
+    /// record too. Whatever the file holds, the witness has the last one: it comes with the line.
     fn find_cosigned(&self) -> Result<(), LogError> {
+        let kept = self.kept_checkpoint()?;
         let last = self.inner().state.note.clone();
         if let Some(note) = last
             && self.publish(&note)?
         {
             return Ok(());
         }
-        let path = self.files.dir().join(CHECKPOINT_FILE);
-        let kept = match std::fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            kept => kept.map_err(failed(&path, "read"))?,
-        };
-        // Whatever the file holds, the witness has the last one: it comes with the line.
-        match SignedNote::parse(&kept)
-            .map_err(LogError::from)
-            .and_then(|note| self.publish(&note))
-        {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("the file of the last checkpoint is not of this log's past")
-            }
-            Err(error) => tracing::warn!(%error, "the file of the last checkpoint is left aside"),
-        }
-        Ok(())
+        kept.map_or(Ok(()), |note| self.publish(&note).map(drop))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -17,7 +17,7 @@ mod take_over;
 mod task;
 mod witness;
 
-pub(crate) use book::kept_evidence;
+pub(crate) use book::{AHEAD_FILE, kept_evidence};
 pub use book::{LogBook, LogState};
 pub use error::LogError;
 pub use files::{Growth, LogFiles};

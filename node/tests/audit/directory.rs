@@ -2,6 +2,9 @@
 
 use std::{fs, path::Path};
 
+use warifu_client_sdk::runtime::AccountSecret;
+use warifu_consensus::log::Checkpoint;
+
 use super::*;
 use crate::cli::{fails, run, succeeds};
 
@@ -239,6 +242,115 @@ async fn leaves_that_nobody_can_open_though_no_account_was_erased_are_a_fault() 
     }
 }
 
+/// A checkpoint that both operators signed.
+fn both_signed(size: u64, root: [u8; 32]) -> String {
+    let checkpoint = Checkpoint {
+        origin: "log.example".to_owned(),
+        size,
+        root,
+    };
+    let mut note = checkpoint.signed(&log_key());
+    note.sign(&witness_key(), NOW);
+    note.to_string()
+}
+
+#[tokio::test]
+async fn what_both_signed_and_the_journal_lacks_is_never_to_be_deleted() {
+    for role in [2, 3] {
+        let (kept, _) = kept(role, 3).await;
+        let log = kept.data().join("log");
+        for (name, size, told) in [
+            ("checkpoint", 20, "the journal is behind it"),
+            ("checkpoint", 12, "the log was forked"),
+            ("checkpoint", 5, "the log was forked"),
+            ("checkpoint.ahead", 20, "the journal is behind it"),
+            ("checkpoint.ahead", 6, "the log was forked"),
+        ] {
+            let path = log.join(name);
+            let before = fs::read(&path).ok();
+            fs::write(&path, both_signed(size, [3; 32])).unwrap();
+            let audited = kept.audit(Mode::Strict);
+            let [fault] = audited.faults.as_slice() else {
+                panic!("{name} of {size}: {:?}", audited.faults);
+            };
+            assert_eq!((&fault.file, fault.derived), (&path, false), "{fault}");
+            let text = fault.to_string();
+            assert!(
+                text.contains(told) && text.contains("keep this file"),
+                "{text}"
+            );
+            match before {
+                Some(bytes) => fs::write(&path, bytes).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+        }
+        // What a running node wrote meanwhile may be ahead of what was read; a fork is one.
+        let open = kept.open();
+        let path = log.join("checkpoint");
+        fs::write(&path, both_signed(20, [3; 32])).unwrap();
+        let audited = kept.audit(Mode::Strict);
+        assert_eq!(audited.faults, []);
+        assert!(audited.notes.iter().any(|n| n.contains("not compared")));
+        fs::write(&path, both_signed(6, [3; 32])).unwrap();
+        assert_eq!(kept.audit(Mode::Strict).faults.len(), 1);
+        drop(open);
+    }
+}
+
+#[tokio::test]
+async fn secrets_that_an_erased_account_still_has_are_told() {
+    for role in [2, 3] {
+        for remaining in ["all", "put back", "a share"] {
+            let (kept, chains) = kept(role, 3).await;
+            let sub = chains[1][0].block.claims().sub;
+            let tombstone = Record::Erased {
+                erasure: Some(House::new(2).erasure(chains[1][3].block.hash())),
+                both: true,
+            };
+            let open = kept.open();
+            open.keeper.append(&sub, &[tombstone]).await.unwrap();
+            if remaining != "all" {
+                open.keeper.forget_erased(&[sub]).await.unwrap();
+            }
+            if remaining == "put back" {
+                open.knows(&sub).await;
+            }
+            drop(open);
+            if remaining == "a share" {
+                let vault = Vault::open(&kept.data().join("vault"), &master(), ISS).unwrap();
+                let key = AccountSecret::Share.key(&sub);
+                vault.put(key, &[7; 32]).await.unwrap();
+            }
+            let audited = kept.audit(Mode::Strict);
+            let told: Vec<String> = audited.faults.iter().map(ToString::to_string).collect();
+            let [told] = told.as_slice() else {
+                panic!("{remaining}: {told:?}");
+            };
+            let part = format!("secrets of 1 erased account, the first {sub}, are still");
+            assert!(told.contains(&part), "{remaining}: {told}");
+            // Of a node that runs it is noted: it may just be forgetting them.
+            let _open = kept.open();
+            let audited = kept.audit(Mode::Strict);
+            assert_eq!(audited.faults, [], "{remaining}");
+            let is_noted = audited.notes.iter().any(|note| note.contains(&part));
+            assert!(is_noted, "{remaining}: {:?}", audited.notes);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_opener_that_is_gone_while_the_node_runs_is_noted() {
+    let (kept, chains) = kept(3, 3).await;
+    let sub = chains[1][0].block.claims().sub;
+    let open = kept.open();
+    open.keeper.forget(&sub).await.unwrap();
+    let audited = kept.audit(Mode::Strict);
+    assert_eq!(audited.faults, []);
+    let part = format!("the openers of 1 logged account, the first {sub}, are not");
+    let is_noted = audited.notes.iter().any(|note| note.contains(&part));
+    assert!(is_noted, "{:?}", audited.notes);
+}
+
 #[tokio::test]
 async fn a_lost_index_and_a_node_that_runs_are_no_faults() {
     let (kept, _) = kept(2, 3).await;
@@ -308,6 +420,10 @@ async fn the_command_audits_a_data_directory_with_the_keys_it_is_told() {
         "ledger bundle DIR/data --account={sub} --out DIR/bundle --ledger DIR/ledger.toml --master-key DIR/master"
     );
     succeeds(&run(&line.split(' ').collect::<Vec<_>>(), dir));
+    let first = fs::read(dir.join("bundle")).unwrap();
+    let told = fails(&run(&line.split(' ').collect::<Vec<_>>(), dir), 2);
+    assert!(told.contains("is there already"), "{told}");
+    assert_eq!(fs::read(dir.join("bundle")).unwrap(), first);
     let verify = [
         "ledger",
         "verify",

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use warifu_consensus::log::{Evidence, SignedNote};
+
 use super::*;
 
 fn copy(from: &Path, to: &Path) {
@@ -111,4 +113,93 @@ async fn a_restored_trust_operator_takes_the_leaves_over_and_cosigns_nothing_twi
 async fn a_restored_trust_operator_matches_every_batch_again_where_no_checkpoint_of_its_own_is_left()
  {
     comes_back(3, true).await;
+}
+
+/// A note that both signed.
+fn both_signed(size: u64, root: [u8; 32]) -> SignedNote {
+    let checkpoint = Checkpoint {
+        origin: ORIGIN.to_owned(),
+        size,
+        root,
+    };
+    let mut note = checkpoint.signed(&log_key());
+    note.sign(&witness_key(), 1_780_000_500);
+    note
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_the_journal_is_behind_is_set_aside_until_the_log_has_it() {
+    for role in [2, 3] {
+        let mut pair = Pair::new();
+        let (broker, trust_operator) = (pair.broker(), pair.trust_operator());
+        pair.connect([&broker, &trust_operator]).await;
+        for number in 1..=10 {
+            pair.seal(&broker, &trust_operator, account(number)).await;
+        }
+        for side in [&broker, &trust_operator] {
+            side.cosigned(10).await;
+        }
+        pair.cut();
+        broker.stop().await;
+        trust_operator.stop().await;
+        let log = pair.dir(role).join("log");
+        let (kept, aside) = (log.join("checkpoint"), log.join("checkpoint.ahead"));
+        let good = fs::read(&kept).unwrap();
+        // Signed, and not in the journal: rolled back.
+        let ahead = both_signed(20, [3; 32]).to_string();
+        fs::write(&kept, &ahead).unwrap();
+        let side = &pair.sides[role - 2];
+        for _ in 0..2 {
+            let book = side.book(&side.keeper()).unwrap();
+            assert_eq!(book.state().size, 10);
+            drop(book);
+            assert_eq!(fs::read_to_string(&aside).unwrap(), ahead);
+        }
+        // The first stays.
+        fs::write(&kept, both_signed(30, [4; 32]).to_string()).unwrap();
+        drop(side.book(&side.keeper()).unwrap());
+        assert_eq!(fs::read_to_string(&aside).unwrap(), ahead);
+        // What the log has needs no place aside.
+        fs::write(&aside, &good).unwrap();
+        fs::write(&kept, &good).unwrap();
+        let book = side.book(&side.keeper()).unwrap();
+        assert_eq!(book.cosigned().unwrap().0.size, 10);
+        drop(book);
+        assert!(!aside.exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rival_that_both_signed_is_kept_as_evidence_before_it_is_written_over() {
+    for (role, name) in [
+        (2, "checkpoint"),
+        (3, "checkpoint"),
+        (2, "checkpoint.ahead"),
+    ] {
+        let mut pair = Pair::new();
+        let (broker, trust_operator) = (pair.broker(), pair.trust_operator());
+        pair.connect([&broker, &trust_operator]).await;
+        for number in 1..=10 {
+            pair.seal(&broker, &trust_operator, account(number)).await;
+        }
+        for side in [&broker, &trust_operator] {
+            side.cosigned(10).await;
+        }
+        pair.cut();
+        broker.stop().await;
+        trust_operator.stop().await;
+        let log = pair.dir(role).join("log");
+        let rival = both_signed(7, [3; 32]);
+        fs::write(log.join(name), rival.to_string()).unwrap();
+        let side = &pair.sides[role - 2];
+        let book = side.book(&side.keeper()).unwrap();
+        // It is never taken for this log's own.
+        assert!(book.cosigned().is_none_or(|(own, _)| own.size == 10));
+        let file = fs::read_dir(log.join("evidence")).unwrap().next();
+        let text = fs::read_to_string(file.unwrap().unwrap().path()).unwrap();
+        let evidence = Evidence::from_text(&text).unwrap();
+        assert_eq!(evidence.judge().unwrap().size, 7, "{role}");
+        assert_eq!(evidence.first.text(), rival.text());
+        assert!(!log.join("checkpoint.ahead").exists());
+    }
 }

@@ -12,6 +12,7 @@ use warifu_client_sdk::{
 };
 use warifu_consensus::{
     agree::Record,
+    log::Digest,
     party::{Role, Sub},
     wire,
 };
@@ -31,6 +32,12 @@ type Heads = BTreeMap<StreamId, Option<[u8; 32]>>;
 pub(super) struct Journal {
     /// Accounts that stand, or are being founded.
     pub(super) accounts: BTreeSet<Sub>,
+    /// Accounts with a tombstone.
+    pub(super) erased: BTreeSet<Sub>,
+    /// Leaves of the log.
+    pub(super) log_size: u64,
+    /// Its roots at the sizes that were asked for, where a batch ends there.
+    pub(super) log_roots: BTreeMap<u64, Option<Digest>>,
     /// At a device: where the operators listen.
     pub(super) addresses: BTreeMap<Role, BTreeSet<String>>,
     heads: Heads,
@@ -50,6 +57,7 @@ enum Stopped {
 pub(super) fn check(
     patient: &Patient<'_>,
     index: Option<&Copied>,
+    log_sizes: impl Iterator<Item = u64>,
     report: &mut Report,
 ) -> Option<Journal> {
     let data = &patient.config.node.data;
@@ -60,7 +68,11 @@ pub(super) fn check(
         return Some(Journal::default());
     }
     let covered = index.and_then(|copied| copied.index.covered().ok().flatten());
-    match walk(patient, covered) {
+    let journal = Journal {
+        log_roots: log_sizes.map(|size| (size, None)).collect(),
+        ..Journal::default()
+    };
+    match walk(patient, covered, journal) {
         Ok((journal, torn)) => {
             tell(patient, &journal, torn, report);
             if let Some(copied) = index {
@@ -75,7 +87,11 @@ pub(super) fn check(
     }
 }
 
-fn walk(patient: &Patient<'_>, covered: Option<Coverage>) -> Result<(Journal, u64), Stopped> {
+fn walk(
+    patient: &Patient<'_>,
+    covered: Option<Coverage>,
+    mut journal: Journal,
+) -> Result<(Journal, u64), Stopped> {
     let config = patient.config;
     let mut reader = JournalReader::open(&config.node.data).map_err(Stopped::Store)?;
     let expected = LedgerId {
@@ -89,7 +105,6 @@ fn walk(patient: &Patient<'_>, covered: Option<Coverage>) -> Result<(Journal, u6
     let bar = progress::bytes("journal", patient.output.is_json());
     let sizes = export::segment_sizes(&config.node.data.join("journal"));
     let total = sizes.iter().sum();
-    let mut journal = Journal::default();
     while let Some(record) = reader.next().transpose().map_err(Stopped::Store)? {
         journal.take(&record)?;
         if covered.is_some_and(|covered| covered.chain == record.chain) {
@@ -128,7 +143,11 @@ impl Journal {
                 continue;
             }
             if record.stream == StreamId::LOG {
-                LogRecord::decode(entry).map_err(|e| stopped(e.to_string()))?;
+                let batch = LogRecord::decode(entry).map_err(|e| stopped(e.to_string()))?;
+                self.log_size = batch.size;
+                if let Some(root) = self.log_roots.get_mut(&batch.size) {
+                    *root = Some(batch.root);
+                }
                 continue;
             }
             let sub = Sub(record.stream.0);
@@ -137,8 +156,12 @@ impl Journal {
                     self.accounts.insert(sub);
                 }
                 // Neither has secrets any more.
-                Ok(Record::Dead | Record::Erased { .. }) => {
+                Ok(Record::Dead) => {
                     self.accounts.remove(&sub);
+                }
+                Ok(Record::Erased { .. }) => {
+                    self.accounts.remove(&sub);
+                    self.erased.insert(sub);
                 }
                 Ok(_) => {}
                 Err(error) => return Err(stopped(error.to_string())),

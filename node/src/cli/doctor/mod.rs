@@ -139,9 +139,10 @@ fn examine(
     process::check(&patient, report);
     disk::check(config, report);
     let index = index::open_copy(&patient, report);
-    let journal = journal::check(&patient, index.as_ref(), report);
+    let checkpoints = log::Checkpoints::read(config);
+    let journal = journal::check(&patient, index.as_ref(), checkpoints.sizes(), report);
     vault::check(&patient, journal.as_ref(), report);
-    log::check(config, report);
+    log::check(config, &checkpoints, journal.as_ref(), report);
     super::block_on(async {
         process::ports(&patient, args.offline, report).await;
         process::control(&patient, report).await;

@@ -1,10 +1,12 @@
 //! The vault: does the master key open it, and is every account's share there?
 
+use std::collections::BTreeSet;
+
 use warifu_client_sdk::{
     runtime::AccountSecret,
-    store::{StoreError, inspect_vault},
+    store::{StoreError, VaultKey, inspect_vault},
 };
-use warifu_consensus::party::Role;
+use warifu_consensus::party::{Role, Sub};
 
 use super::{Patient, finding::Report, journal::Journal};
 use crate::{export, output::Exit, progress, secrets};
@@ -65,6 +67,34 @@ pub(super) fn check(patient: &Patient<'_>, journal: Option<&Journal>, report: &m
             tell_missing(name, &missing, report);
         }
     }
+    erased(patient, &keys, journal, report);
+}
+
+/// Erasing is done once the vault has none of an account's secrets.
+fn erased(
+    patient: &Patient<'_>,
+    keys: &BTreeSet<VaultKey>,
+    journal: &Journal,
+    report: &mut Report,
+) {
+    let holders: BTreeSet<Sub> = keys.iter().map(|key| Sub(key.stream.0)).collect();
+    let remaining = journal.erased.intersection(&holders);
+    let remaining: Vec<String> = remaining.map(ToString::to_string).collect();
+    if remaining.is_empty() {
+        return;
+    }
+    let shown: Vec<&str> = remaining.iter().take(NAMED).map(String::as_str).collect();
+    let found = format!(
+        "secrets of {} erased accounts: {}",
+        remaining.len(),
+        shown.join(", ")
+    );
+    if patient.is_running() {
+        let advice = "look again: the node may just be forgetting them";
+        return report.note("vault", found, "", advice);
+    }
+    let advice = "start the node, which forgets them; look where else the copy lies that they came back from";
+    report.error("vault", Exit::Io, found, "none", advice);
 }
 
 /// What each account's party keeps.

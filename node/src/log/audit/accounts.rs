@@ -8,13 +8,13 @@ use std::{
     path::Path,
 };
 
-use warifu_client_sdk::store::HeadMove;
+use warifu_client_sdk::{runtime::KeptOpeners, store::HeadMove};
 use warifu_consensus::{
     agree::{Erasure, Record},
     block::Sealed,
     chain::Account,
     encoding::Hash,
-    log::{Leaf, Opener},
+    log::Leaf,
     party::{Ledger, Sub},
     wire,
 };
@@ -64,6 +64,40 @@ pub(super) struct Counts {
     pub(super) erased: u64,
     /// Blocks that are younger than the last batch.
     pub(super) unlogged: u64,
+    /// Erased accounts whose secrets are in the vault.
+    pub(super) remaining: Named,
+    /// Of a node that runs: accounts that were not erased, and whose opener is not in the vault.
+    pub(super) closed: Named,
+}
+
+/// How many accounts, and the first of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Named {
+    pub(super) count: u64,
+    pub(super) first: Option<Sub>,
+}
+
+impl Named {
+    fn add(&mut self, sub: Sub) {
+        *self = self.and(Self {
+            count: 1,
+            first: Some(sub),
+        });
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            count: self.count.saturating_add(other.count),
+            first: self.first.into_iter().chain(other.first).min(),
+        }
+    }
+
+    /// In words; `None` if there is none.
+    pub(super) fn told(self, what: &str) -> Option<String> {
+        let (count, first) = (self.count, self.first?);
+        let plural = if count == 1 { "" } else { "s" };
+        Some(format!("{count} {what} account{plural}, the first {first}"))
+    }
 }
 
 impl Counts {
@@ -75,6 +109,8 @@ impl Counts {
             leaves: self.leaves.saturating_add(other.leaves),
             erased: self.erased.saturating_add(other.erased),
             unlogged: self.unlogged.saturating_add(other.unlogged),
+            remaining: self.remaining.and(other.remaining),
+            closed: self.closed.and(other.closed),
         }
     }
 }
@@ -100,7 +136,7 @@ pub(super) struct Shared<'a> {
     pub(super) dir: &'a Path,
     pub(super) ledger: &'a Ledger,
     /// `None` where the vault is not looked at: leaves are then only hashed.
-    pub(super) openers: Option<&'a BTreeMap<Sub, Opener>>,
+    pub(super) vault: Option<&'a KeptOpeners>,
     pub(super) mode: Mode,
     /// Blocks get leaves here: not at a device.
     pub(super) is_logged: bool,
@@ -282,7 +318,7 @@ impl<'a> Accounts<'a> {
         (height, hash): (u64, Hash),
         (leaf, index): (Leaf, u64),
     ) -> Result<(), Fault> {
-        let opener = self.shared.openers.map(|openers| openers.get(&sub));
+        let opener = self.shared.vault.map(|vault| vault.openers.get(&sub));
         match opener {
             None => Ok(()),
             Some(None) => {
@@ -328,15 +364,21 @@ impl<'a> Accounts<'a> {
                 }
                 self.counts.unlogged = self.counts.unlogged.saturating_add(1);
             }
-            // Who deletes an opener alone would keep everybody from seeing whose the leaves are.
-            if let Some((index, at)) = state
-                .unopened
-                .filter(|_| !state.is_erased && !self.shared.is_running)
-            {
-                let found = format!(
-                    "leaf {index} is of account {sub}, whose opener is not in the vault though it was not erased (a restored copy that was not given it yet?)"
-                );
-                return Err(at.fault(dir, found));
+            let vault = self.shared.vault;
+            if state.is_erased && vault.is_some_and(|vault| vault.holders.contains(sub)) {
+                self.counts.remaining.add(*sub);
+            }
+            match state.unopened.filter(|_| !state.is_erased) {
+                None => {}
+                // Its tombstone may stand behind what is read.
+                Some(_) if self.shared.is_running => self.counts.closed.add(*sub),
+                // Who deletes an opener alone would keep everybody from seeing whose the leaves are.
+                Some((index, at)) => {
+                    let found = format!(
+                        "leaf {index} is of account {sub}, whose opener is not in the vault though it was not erased (a restored copy that was not given it yet?)"
+                    );
+                    return Err(at.fault(dir, found));
+                }
             }
             if let Some((height, (_, index, at))) = state.ahead.first_key_value() {
                 let found = format!(

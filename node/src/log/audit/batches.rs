@@ -1,10 +1,10 @@
 //! The log's own stream: each batch hashed into the tree, its root, its checkpoint and its signatures.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use warifu_client_sdk::store::JournalRecord;
 use warifu_consensus::{
-    log::{Checkpoint, Frontier, LogKeys, NoteError, SignedNote, leaf_hash},
+    log::{Checkpoint, EMPTY_ROOT, Frontier, LogKeys, NoteError, SignedNote, leaf_hash},
     party::Role,
 };
 
@@ -14,6 +14,25 @@ use super::{
     fault::{At, Fault},
 };
 use crate::log::LogRecord;
+
+/// A checkpoint that lies in a file, and is looked for in the log's past.
+pub(super) struct Wanted {
+    pub(super) path: PathBuf,
+    pub(super) checkpoint: Checkpoint,
+    /// The journal's leaves give its root at its size.
+    pub(super) is_met: bool,
+}
+
+impl Wanted {
+    pub(super) fn new(path: PathBuf, checkpoint: Checkpoint) -> Self {
+        let is_met = (checkpoint.size, checkpoint.root) == (0, EMPTY_ROOT);
+        Self {
+            path,
+            checkpoint,
+            is_met,
+        }
+    }
+}
 
 /// See the module.
 pub(super) struct Batches<'a> {
@@ -26,19 +45,13 @@ pub(super) struct Batches<'a> {
     through: Option<At>,
     /// The last batch came without a checkpoint.
     is_open: bool,
-    /// A checkpoint of the past, whose root is wanted: its size, and whether it was met.
-    wanted: Option<(Checkpoint, bool)>,
+    wanted: Vec<Wanted>,
     records: u64,
     signatures: u64,
 }
 
 impl<'a> Batches<'a> {
-    pub(super) fn new(
-        dir: &'a Path,
-        keys: &'a LogKeys,
-        role: Role,
-        wanted: Option<Checkpoint>,
-    ) -> Self {
+    pub(super) fn new(dir: &'a Path, keys: &'a LogKeys, role: Role, wanted: Vec<Wanted>) -> Self {
         Self {
             dir,
             keys,
@@ -46,7 +59,7 @@ impl<'a> Batches<'a> {
             frontier: Frontier::new(),
             through: None,
             is_open: false,
-            wanted: wanted.map(|checkpoint| (checkpoint, false)),
+            wanted,
             records: 0,
             signatures: 0,
         }
@@ -73,9 +86,9 @@ impl<'a> Batches<'a> {
         self.is_open
     }
 
-    /// Whether the checkpoint that was asked for is one of this log; `None` if none was.
-    pub(super) fn is_met(&self) -> Option<bool> {
-        self.wanted.as_ref().map(|(_, met)| *met)
+    /// The checkpoints that were asked for.
+    pub(super) fn wanted(&self) -> &[Wanted] {
+        &self.wanted
     }
 
     /// Takes a record of the log's stream; gives each of its leaves to `tell`.
@@ -118,10 +131,10 @@ impl<'a> Batches<'a> {
             derived.leaf(leaf);
             self.frontier
                 .push(leaf_hash(&leaf.0), |node, hash| derived.node(node, hash));
-            if let Some((wanted, met)) = &mut self.wanted
-                && wanted.size == self.frontier.size()
-            {
-                *met = wanted.root == self.frontier.root();
+            for wanted in &mut self.wanted {
+                if wanted.checkpoint.size == self.frontier.size() {
+                    wanted.is_met = wanted.checkpoint.root == self.frontier.root();
+                }
             }
             tell(Item::Leaf {
                 at,

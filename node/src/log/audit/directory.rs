@@ -6,7 +6,6 @@
 //! number of accounts, never with that of blocks. Of a node that runs, what stood there when the audit began is read.
 
 use std::{
-    collections::BTreeMap,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
@@ -15,11 +14,11 @@ use std::{
 
 use serde::Serialize;
 use warifu_client_sdk::{
-    runtime::{NodeRecord, kept_openers},
+    runtime::{KeptOpeners, NodeRecord, kept_openers},
     store::{JournalReader, JournalRecord, MasterKey, StoreError, StreamId, occupant},
 };
 use warifu_consensus::{
-    log::{LogKeys, Opener},
+    log::LogKeys,
     party::{Ledger, Role, Sub},
 };
 
@@ -220,10 +219,10 @@ impl DirectoryAudit {
         crate::output::role_name(role).clone_into(&mut audited.role);
         audited.running = journal.is_running;
         // What the journal held before is in the vault by now: a secret is durable before what needs it.
-        let openers = self.vault(audited, progress);
+        let vault = self.vault(audited, progress);
         let index = IndexCopy::open(&self.data, role, audited);
         files::evidence(&self.data.join("log"), &self.keys, audited);
-        let walked = self.journal(journal, role, openers.as_ref(), index, audited, progress);
+        let walked = self.journal(journal, role, vault.as_ref(), index, audited, progress);
         if let Err(fault) = walked {
             audited.faults.push(fault);
             let note =
@@ -237,7 +236,7 @@ impl DirectoryAudit {
         &self,
         audited: &mut Audited,
         progress: &mut dyn FnMut(&'static str, u64, u64),
-    ) -> Option<BTreeMap<Sub, Opener>> {
+    ) -> Option<KeptOpeners> {
         let dir = self.data.join("vault");
         let Some(master_key) = &self.master_key else {
             let note = "the vault was not opened, for want of its master key: leaves were hashed, not opened";
@@ -263,7 +262,7 @@ impl DirectoryAudit {
                 }
                 audited.secrets = kept.secrets;
                 audited.opened_vault = true;
-                Some(kept.openers)
+                Some(kept)
             }
         }
     }
@@ -272,7 +271,7 @@ impl DirectoryAudit {
         &self,
         mut journal: Journal,
         role: Role,
-        openers: Option<&BTreeMap<Sub, Opener>>,
+        vault: Option<&KeptOpeners>,
         mut index: Option<IndexCopy>,
         audited: &mut Audited,
         progress: &mut dyn FnMut(&'static str, u64, u64),
@@ -282,12 +281,12 @@ impl DirectoryAudit {
         let shared = Shared {
             dir: &dir,
             ledger: &self.ledger,
-            openers,
+            vault,
             mode: self.mode,
             is_logged: role != Role::Device,
             is_running: audited.running,
         };
-        let wanted = files::checkpoint(&log, &self.keys, audited);
+        let wanted = files::checkpoints(&log, &self.keys, audited);
         let mut batches = Batches::new(&dir, &self.keys, role, wanted);
         let mut derived = Derived::new(&log);
         let counts = thread::scope(|scope| {
@@ -314,11 +313,37 @@ impl DirectoryAudit {
         audited.opened = counts.leaves;
         audited.erased = counts.erased;
         audited.unlogged = counts.unlogged;
-        files::end(&log, &batches, derived, audited);
+        self.erased(&counts, audited);
+        files::end(&batches, derived, audited);
         if let Some(copy) = index {
             copy.finish(audited);
         }
         Ok(())
+    }
+
+    /// Erasing is done once the vault has none of an account's secrets; of a node that runs, the vault was read before the
+    /// journal, and either may have moved meanwhile.
+    fn erased(&self, counts: &Counts, audited: &mut Audited) {
+        let remaining = counts.remaining.told("erased");
+        match remaining.map(|found| format!("secrets of {found}, are still in the vault")) {
+            None => {}
+            Some(found) if audited.running => {
+                let note = format!("{found}: the node runs, and may just be forgetting them");
+                audited.notes.push(note);
+            }
+            Some(found) => {
+                let found = format!(
+                    "{found} (put back from a copy, or a crash came between?): the next start forgets them"
+                );
+                let dir = self.data.join("vault");
+                audited.faults.push(Fault::new(&dir, None, found));
+            }
+        }
+        if let Some(found) = counts.closed.told("logged") {
+            audited.notes.push(format!(
+                "the openers of {found}, are not in the vault though they were not erased: the node runs, and may just be erasing; look again"
+            ));
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Fault {
     pub offset: Option<u64>,
     /// What was found and expected.
     pub found: String,
-    /// The file is derived: it may be deleted while the node is stopped, and is made anew.
+    /// The file is derived, and nothing but its content is lost with it: it may be deleted while the node is stopped, and is made anew.
     pub derived: bool,
 }
 

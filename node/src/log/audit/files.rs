@@ -8,43 +8,55 @@ use std::{
 use base64ct::{Base64, Encoding};
 use warifu_consensus::log::{Checkpoint, Cosignature, Digest, Evidence, LogKeys, SignedNote};
 
-use super::{batches::Batches, derived::Derived, directory::Audited, fault::Fault};
+use super::{
+    batches::{Batches, Wanted},
+    derived::Derived,
+    directory::Audited,
+    fault::Fault,
+};
+use crate::log::AHEAD_FILE;
 
 pub(super) fn base64(hash: &Digest) -> String {
     Base64::encode_string(hash)
 }
 
-/// The checkpoint file's checkpoint, both of whose signatures must hold; whether its root is the log's is seen
+/// Notes that both operators signed, which must be of this log's past: the last one, and one that a start found ahead of the
+/// journal and set aside.
+const CHECKPOINTS: [&str; 2] = ["checkpoint", AHEAD_FILE];
+
+/// The checkpoints that lie beside the leaves, both of whose signatures must hold; whether their roots are the log's is seen
 /// while the journal is read.
-pub(super) fn checkpoint(log: &Path, keys: &LogKeys, audited: &mut Audited) -> Option<Checkpoint> {
-    let path = log.join("checkpoint");
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            let fault = Fault::new(&path, None, error.to_string());
-            audited.faults.push(fault);
-            return None;
-        }
-    };
-    match both_signed(&bytes, keys) {
-        Ok((checkpoint, _)) => {
-            audited.signatures = audited.signatures.saturating_add(2);
-            Some(checkpoint)
-        }
-        // A node that runs may just be writing it.
-        Err(_) if audited.running => None,
-        Err(found) => {
-            audited
-                .faults
-                .push(Fault::new(&path, Some(0), found).derived());
-            None
+pub(super) fn checkpoints(log: &Path, keys: &LogKeys, audited: &mut Audited) -> Vec<Wanted> {
+    let mut found = Vec::new();
+    for name in CHECKPOINTS {
+        let path = log.join(name);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                let fault = Fault::new(&path, None, error.to_string());
+                audited.faults.push(fault);
+                continue;
+            }
+        };
+        match open_cosigned(&bytes, keys) {
+            Ok((checkpoint, _)) => {
+                audited.signatures = audited.signatures.saturating_add(2);
+                found.push(Wanted::new(path, checkpoint));
+            }
+            // A node that runs may just be writing it.
+            Err(_) if audited.running => {}
+            Err(found) => {
+                let fault = Fault::new(&path, Some(0), found);
+                audited.faults.push(fault.derived());
+            }
         }
     }
+    found
 }
 
 /// The checkpoint of a note that both operators signed.
-pub(crate) fn both_signed(
+pub(crate) fn open_cosigned(
     bytes: &[u8],
     keys: &LogKeys,
 ) -> Result<(Checkpoint, Cosignature), String> {
@@ -90,11 +102,9 @@ pub(super) fn evidence(log: &Path, keys: &LogKeys, audited: &mut Audited) {
 }
 
 /// What the end of the journal says of the log's files.
-pub(super) fn end(log: &Path, batches: &Batches<'_>, derived: Derived, audited: &mut Audited) {
-    if batches.is_met() == Some(false) && !audited.running {
-        let found = "checkpoint is not one of this log's past";
-        let fault = Fault::new(&log.join("checkpoint"), Some(0), found);
-        audited.faults.push(fault.derived());
+pub(super) fn end(batches: &Batches<'_>, derived: Derived, audited: &mut Audited) {
+    for wanted in batches.wanted() {
+        met(wanted, batches.frontier().size(), audited);
     }
     if batches.is_open() {
         let note = "the log's last batch has no checkpoint: leaves were being taken over";
@@ -113,6 +123,34 @@ pub(super) fn end(log: &Path, batches: &Batches<'_>, derived: Derived, audited: 
     }
 }
 
+/// Both signed it: where the journal does not have it, the file may be the only trace of a rollback or a fork, and is not derived.
+fn met(wanted: &Wanted, size: u64, audited: &mut Audited) {
+    let signed = wanted.checkpoint.size;
+    if wanted.is_met {
+        return;
+    }
+    if size >= signed {
+        let found = format!(
+            "both operators signed this checkpoint of {signed} leaves, but the journal's have another root: the log was forked; keep this file, it is the evidence"
+        );
+        audited
+            .faults
+            .push(Fault::new(&wanted.path, Some(0), found));
+    } else if audited.running {
+        audited.notes.push(format!(
+            "{}: of {signed} leaves, {size} were read: not compared, the node runs",
+            wanted.path.display()
+        ));
+    } else {
+        let found = format!(
+            "both operators signed this checkpoint of {signed} leaves, but the journal's log has {size}: the journal is behind it (rolled back, or a restored copy that has not caught up?); keep this file, it may be the only trace"
+        );
+        audited
+            .faults
+            .push(Fault::new(&wanted.path, Some(0), found));
+    }
+}
+
 /// Names the files that nothing here has read.
 pub(super) fn others(data: &Path, audited: &mut Audited) {
     for path in listed(data) {
@@ -126,7 +164,8 @@ pub(super) fn others(data: &Path, audited: &mut Audited) {
             }
             "index" => true,
             "log" => {
-                ["leaves", "checkpoint", "evidence"].contains(&second)
+                ["leaves", "evidence"].contains(&second)
+                    || CHECKPOINTS.contains(&second)
                     || second.starts_with("hashes.")
             }
             _ => false,

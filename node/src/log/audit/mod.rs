@@ -22,7 +22,7 @@ mod signatures;
 pub use directory::{Audited, DirectoryAudit, Journal};
 pub use fault::Fault;
 pub use fetch::{FetchError, LogClient};
-pub(crate) use files::both_signed;
+pub(crate) use files::open_cosigned;
 pub use follow::{Alarm, Followed, Follower, Heard, Limits};
 pub use remote::{AuditedLog, RemoteAudit, RemoteError};
 pub use signatures::Mode;

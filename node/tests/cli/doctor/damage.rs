@@ -1,6 +1,6 @@
 //! Journals, indexes, vaults and disks that are not what they should be.
 
-use warifu_consensus::log::Checkpoint;
+use warifu_consensus::log::SignedNote;
 
 use super::*;
 
@@ -162,20 +162,56 @@ fn the_log_s_checkpoint_and_evidence_of_a_fork_are_told() {
     offline().has("log", "note", "no checkpoint of both operators yet");
     let key = |name: &str| config(name).checkpoint_key().unwrap().unwrap();
     let (broker, witness) = (key("b"), key("t"));
-    let checkpoint = Checkpoint {
-        origin: broker.public().name().to_owned(),
-        size: 7,
-        root: [3; 32],
+    let root = house.log("b", 7, [&broker, &witness]);
+    let note = |size: u64, root: [u8; 32]| {
+        let checkpoint = Checkpoint {
+            origin: broker.public().name().to_owned(),
+            size,
+            root,
+        };
+        checkpoint.signed(&broker)
     };
-    let mut note = checkpoint.signed(&broker);
-    fs::create_dir_all(&log).unwrap();
-    fs::write(log.join("checkpoint"), note.to_string()).unwrap();
+    let write =
+        |name: &str, note: &SignedNote| fs::write(log.join(name), note.to_string()).unwrap();
+    let both = |size, root| {
+        let mut note = note(size, root);
+        note.sign(&witness, 1_790_000_000);
+        note
+    };
+    write("checkpoint", &note(7, root));
     offline().has("log", "warning", "checkpoint: ");
-    note.sign(&witness, 1_790_000_000);
-    fs::write(log.join("checkpoint"), note.to_string()).unwrap();
+    // What both signed and the journal lacks.
+    for (name, size, told) in [
+        ("checkpoint", 7, "the log was forked"),
+        ("checkpoint", 9, "but the journal's log has 7"),
+        ("checkpoint.ahead", 9, "but the journal's log has 7"),
+    ] {
+        write(name, &both(size, [3; 32]));
+        let findings = offline();
+        findings.fails("log", told, 6);
+        let advice = findings.has("log", "error", told)["do"].to_string();
+        assert!(advice.contains("keep this file"), "{advice}");
+        write("checkpoint", &both(7, root));
+    }
+    fs::remove_file(log.join("checkpoint.ahead")).unwrap();
     offline().has("log", "ok", "checkpoint of 7 leaves, cosigned 2026-");
-    fs::create_dir(log.join("evidence")).unwrap();
+    fs::create_dir_all(log.join("evidence")).unwrap();
     offline().is_well("log");
     fs::write(log.join("evidence/7-x.json"), "{}").unwrap();
     offline().fails("log", "the log was forked", 6);
+}
+
+#[test]
+fn secrets_of_an_erased_account_are_told() {
+    let house = House::new();
+    let sub = house.found("b", 4, true);
+    house.offline("b").is_well("vault");
+    let tombstone = Record::Erased {
+        erasure: None,
+        both: true,
+    };
+    house.append("b", sub, tombstone);
+    let findings = house.offline("b");
+    findings.fails("vault", "secrets of 1 erased accounts: ", 6);
+    findings.has("vault", "error", &sub.to_string());
 }

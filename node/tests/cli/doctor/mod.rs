@@ -14,17 +14,18 @@ use serde_json::Value;
 use tempfile::TempDir;
 use warifu_client_sdk::{
     runtime::{AccountSecret, Keeper},
-    store::{JournalOptions, Vault},
+    store::{JournalOptions, Place, Vault},
 };
 use warifu_consensus::{
     agree::{Founding, Record},
     encoding::{Hash, text_b64},
+    log::{Checkpoint, Leaf, LogKey, LogKeys},
     party::{Ledger, Parties, Role, Sub},
     signature::IdentityKey,
     time::Time,
     vote::Vote,
 };
-use warifu_node::{config::Config, secrets};
+use warifu_node::{config::Config, log::LogBook, secrets, store::NodeStore};
 
 use super::{succeeds, warifu};
 
@@ -100,6 +101,57 @@ impl House {
         let ready = lines.next().unwrap().unwrap();
         assert!(ready.starts_with("ready "), "{ready}");
         Running(child)
+    }
+
+    /// Appends a record to an account's stream.
+    fn append(&self, name: &str, sub: Sub, record: Record) {
+        self.keeps(name, async |keeper, _| {
+            keeper.append(&sub, &[record]).await.unwrap();
+        });
+    }
+
+    /// Logs so many leaves under both signatures, and gives the root.
+    fn log(&self, name: &str, leaves: u8, [log, witness]: [&LogKey; 2]) -> [u8; 32] {
+        self.keeps(name, async |keeper, config: &Config| {
+            let dir = config.node.data.join("log");
+            let keys = LogKeys {
+                log: log.public().clone(),
+                witness: witness.public().clone(),
+            };
+            let book = LogBook::open(keeper.clone(), &dir, keys, &mut |_, _| {}).unwrap();
+            let blocks = (0..leaves).map(|height| (Sub([1; 16]), height.into()));
+            let leaves = (0..leaves).map(|number| Leaf([number; 32])).collect();
+            let sign = |checkpoint: &Checkpoint| {
+                let mut note = checkpoint.signed(log);
+                note.sign(witness, 1_790_000_000);
+                Ok(Some(note))
+            };
+            let grown = book.grow(leaves, blocks.collect(), (Place::START, 0), sign);
+            grown.await.unwrap();
+            book.state().root
+        })
+    }
+
+    /// Opens a stopped node's stores.
+    fn keeps<T>(
+        &self,
+        name: &str,
+        use_it: impl AsyncFnOnce(&Keeper<NodeStore>, &Config) -> T,
+    ) -> T {
+        let config = Config::load(&self.path(name)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let data = &config.node.data;
+            let options = JournalOptions::new(config.ledger.iss.clone(), config.role().number());
+            let store = warifu_node::store::open(data, options, &mut |_, _| {}).unwrap();
+            let master_key = secrets::read_master_key(&config.node.master_key).unwrap();
+            let vault = Vault::open(&data.join("vault"), &master_key, &config.ledger.iss).unwrap();
+            let keeper = Keeper::new(Arc::new(store), Arc::new(vault));
+            use_it(&keeper, &config).await
+        })
     }
 
     /// Gives a node an account as an enrolment leaves it, and the share if told so.
