@@ -169,6 +169,11 @@ async fn the_command_bundles_what_a_receipt_names() {
         assert!(told.starts_with("2 blocks of account "), "{told}");
         let told = succeeds(&run(&verify, dir));
         assert!(told.contains("2 blocks, 2 in the log"), "{told}");
+        // What is there is never written over.
+        let told = fails(&bundle(receipt), 2);
+        assert!(told.contains("/out is there already"), "{told}");
+        assert!(succeeds(&run(&verify, dir)).contains("2 blocks"));
+        fs::remove_file(dir.join("out")).unwrap();
     }
     assert!(fails(&bundle("DIR/plain DIR/other"), 5).contains("one account a bundle"));
     fails(&bundle("DIR/ledger.toml"), 5);

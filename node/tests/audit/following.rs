@@ -100,6 +100,29 @@ async fn operators_that_disagree_are_kept_as_evidence() {
 }
 
 #[tokio::test]
+async fn evidence_outlives_later_looks_at_a_server_that_adds_lines() {
+    let mut both = Both::new(400).await;
+    both.servers[1].log.grow(20, 8);
+    both.servers[0].log.grow(30, 0);
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let heard = both.look().await;
+        let fork = heard.iter().find_map(|heard| heard.evidence.clone());
+        let path = fork.expect("evidence");
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            Evidence::from_text(&text).unwrap().judge().unwrap().size,
+            420
+        );
+        kept.push((path, text));
+        for server in &both.servers {
+            server.log.pad();
+        }
+    }
+    assert_eq!(kept[0], kept[1]);
+}
+
+#[tokio::test]
 async fn a_log_that_shrinks_lies_or_is_away_is_an_alarm() {
     let mut both = Both::new(300).await;
     assert_eq!(both.alarms().await, [None, None]);
@@ -155,6 +178,12 @@ async fn the_command_looks_once() {
     };
     let told = succeeds(&watch().await.unwrap());
     assert_eq!(told.matches("300 leaves").count(), 2, "{told}");
+    assert!(!told.contains("not compared"), "{told}");
+    let one_alone = line.replace(&format!(" {other} "), " ");
+    let (args, at) = (one_alone.clone(), dir.clone());
+    let alone = tokio::task::spawn_blocking(move || run(&args.split(' ').collect::<Vec<_>>(), &at));
+    let told = succeeds(&alone.await.unwrap());
+    assert!(told.contains("so two were not compared"), "{told}");
     both.servers[0].log.grow(10, 0);
     both.servers[1].log.grow(10, 1);
     assert!(fails(&watch().await.unwrap(), 1).contains("1 alarm"));

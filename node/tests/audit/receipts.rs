@@ -20,26 +20,29 @@ impl Files {
     async fn new() -> Self {
         let (kept, chains) = kept(2, 3).await;
         let login = chains[1][1].clone();
-        let claims = login.block.claims();
-        let open = kept.open();
-        let index = open.book.index_of(&claims.sub, claims.height).unwrap();
-        let (index, state) = (index.unwrap(), open.book.state());
-        let proof = LogProof {
-            opening: opener(&claims.sub).opening(&login.block.hash()),
-            index,
-            path: open.book.inclusion(index, state.size).unwrap(),
-            checkpoint: state.note.unwrap(),
-        };
-        drop(open);
-        let files = Self {
+        let mut files = Self {
             kept,
             login,
-            proof: proof.to_string(),
+            proof: String::new(),
         };
+        files.proof = files.prove(&files.login);
         files.write("ledger.toml", &render_ledger(&ledger(), &keys()));
         files.write("receipt", &files.login.to_json());
         files.write("proof", &files.proof);
         files
+    }
+
+    fn prove(&self, sealed: &Sealed) -> String {
+        let (open, claims) = (self.kept.open(), sealed.block.claims());
+        let index = open.book.index_of(&claims.sub, claims.height).unwrap();
+        let (index, state) = (index.unwrap(), open.book.state());
+        let proof = LogProof {
+            opening: opener(&claims.sub).opening(&sealed.block.hash()),
+            index,
+            path: open.book.inclusion(index, state.size).unwrap(),
+            checkpoint: state.note.unwrap(),
+        };
+        proof.to_string()
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -95,6 +98,28 @@ async fn a_key_that_was_brought_is_compared_whatever_the_block() {
     files.write("genesis", &chain[0].to_json());
     let unchecked = |args: &str| files.holds(args)["unchecked"].as_array().unwrap().len();
     assert_eq!(unchecked("DIR/genesis"), 2);
+    let said = |args: &str| {
+        let answer = files.holds(args);
+        (answer["verified"].clone(), answer["verdict"].clone())
+    };
+    // Only what leaves nothing unchecked is called verified.
+    files.write("first", &files.prove(&chain[0]));
+    for (args, is_whole) in [
+        ("DIR/receipt".to_owned(), false),
+        (
+            format!("DIR/receipt --proof DIR/proof --account-key {key}"),
+            false,
+        ),
+        ("DIR/genesis --proof DIR/first".to_owned(), false),
+        (format!("DIR/genesis --account-key {key}"), false),
+        (
+            format!("DIR/genesis --proof DIR/first --account-key {key}"),
+            true,
+        ),
+    ] {
+        let verdict = if is_whole { "held" } else { "unchecked" };
+        assert_eq!(said(&args), (is_whole.into(), verdict.into()), "{args}");
+    }
     assert_eq!(unchecked(&format!("DIR/genesis --account-key {key}")), 1);
     let told = fails(
         &files.verify(&format!("DIR/genesis --account-key {others}")),

@@ -34,7 +34,7 @@ pub(in crate::cli) struct Args {
     /// block itself.
     #[arg(long, value_name = "RECEIPT", num_args = 1..)]
     login: Vec<PathBuf>,
-    /// Where the bundle is put.
+    /// Where the bundle is put: a new file.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// The ledger's origin and keys, if the directory's configuration does not pin them.
@@ -46,6 +46,10 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
+    if args.out.symlink_metadata().is_ok() {
+        let text = format!("{} is there already, expected nothing", args.out.display());
+        return Err(Failure::new(Exit::Usage, text));
+    }
     let Directory {
         data,
         ledger,
@@ -103,9 +107,13 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
             format!("could not write {}: {error}", args.out.display()),
         )
     };
-    let file = File::create(&args.out).map_err(io)?;
-    bundle.write(BufWriter::new(&file)).map_err(io)?;
-    file.sync_all().map_err(io)?;
+    let file = File::create_new(&args.out).map_err(io)?;
+    let written = bundle.write(BufWriter::new(&file));
+    if let Err(error) = written.and_then(|()| file.sync_all()) {
+        // Half a bundle would stand in the next one's way.
+        drop(std::fs::remove_file(&args.out));
+        return Err(io(error));
+    }
     let logged = bundle
         .blocks
         .iter()

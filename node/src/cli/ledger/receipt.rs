@@ -149,8 +149,10 @@ pub(super) fn verify(
         let checks = found.checks.iter().filter(|(_, outcome)| wanted(outcome));
         checks.map(|((_, what), _)| *what).collect::<Vec<_>>()
     };
+    let (verdict, _) = found.verdict();
     let answer = json!({
-        "verified": true,
+        "verified": verdict == "held",
+        "verdict": verdict,
         "source": "receipt",
         "iss": claims.iss,
         "account": claims.sub,

@@ -103,9 +103,21 @@ async fn follow(follower: &mut Follower, args: &Args, output: Output) -> Result<
             })?;
         }
         if args.once {
+            alone(&said, output)?;
             return Ok(alarms);
         }
     }
+}
+
+/// One look at one log shows no fork between the two: that is said.
+fn alone(said: &[Heard], output: Output) -> Result<(), Failure> {
+    let [Heard { url, .. }] = said else {
+        return Ok(());
+    };
+    let note = "one log was looked at, so two were not compared: name both operators'";
+    output.print(&json!({ "url": url, "note": note }), || {
+        format!("note: {note}")
+    })
 }
 
 fn tell(heard: &Heard, output: Output) -> Result<(), Failure> {
