@@ -7,13 +7,13 @@ use std::{
 };
 
 use serde_json::json;
-use warifu_consensus::party::Sub;
+use warifu_consensus::{encoding::Hash, party::Sub};
 
 use super::{pinned::Directory, plural, receipt};
 use crate::{
     clock,
     config::{read_ledger, read_log_keys},
-    log::audit::bundle::{BundleError, Collect, CollectError, verify as verify_bundle},
+    log::audit::bundle::{Bundle, BundleError, Collect, CollectError, verify as verify_bundle},
     output::{Exit, Failure, Output, Style},
     progress,
 };
@@ -63,22 +63,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
     )?;
     let missing = "the vault holds what opens the leaves: name --master-key FILE";
     let master_key = master_key.ok_or_else(|| Failure::new(Exit::Usage, missing))?;
-    let mut account = args.account;
-    let mut only = Vec::new();
-    for path in &args.login {
-        let sealed = receipt::read(path)?.sealed;
-        let found = sealed.block.claims().sub;
-        if *account.get_or_insert(found) != found {
-            let text = format!(
-                "{}: is of account {found}: one account a bundle",
-                path.display()
-            );
-            return Err(Failure::new(Exit::Input, text));
-        }
-        only.push(sealed.block.hash());
-    }
-    let missing = "whose blocks? Name --account or --login";
-    let account = account.ok_or_else(|| Failure::new(Exit::Usage, missing))?;
+    let (account, only) = wanted(args)?;
     let collect = Collect {
         data,
         ledger,
@@ -101,19 +86,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
         };
         Failure::from_error(exit, &error)
     })?;
-    let io = |error: std::io::Error| {
-        Failure::new(
-            Exit::Io,
-            format!("could not write {}: {error}", args.out.display()),
-        )
-    };
-    let file = File::create_new(&args.out).map_err(io)?;
-    let written = bundle.write(BufWriter::new(&file));
-    if let Err(error) = written.and_then(|()| file.sync_all()) {
-        // Half a bundle would stand in the next one's way.
-        drop(std::fs::remove_file(&args.out));
-        return Err(io(error));
-    }
+    write(&bundle, &args.out)?;
     let logged = bundle
         .blocks
         .iter()
@@ -133,6 +106,45 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
             args.out.display()
         )
     })
+}
+
+/// Whose blocks, and which of them: all, if none is named.
+fn wanted(args: &Args) -> Result<(Sub, Vec<Hash>), Failure> {
+    let mut account = args.account;
+    let mut only = Vec::new();
+    for path in &args.login {
+        let sealed = receipt::read(path)?.sealed;
+        let found = sealed.block.claims().sub;
+        if *account.get_or_insert(found) != found {
+            let text = format!(
+                "{}: is of account {found}: one account a bundle",
+                path.display()
+            );
+            return Err(Failure::new(Exit::Input, text));
+        }
+        only.push(sealed.block.hash());
+    }
+    let missing = "whose blocks? Name --account or --login";
+    let account = account.ok_or_else(|| Failure::new(Exit::Usage, missing))?;
+    Ok((account, only))
+}
+
+/// Puts it into a new file, durably.
+fn write(bundle: &Bundle, out: &Path) -> Result<(), Failure> {
+    let io = |error: std::io::Error| {
+        Failure::new(
+            Exit::Io,
+            format!("could not write {}: {error}", out.display()),
+        )
+    };
+    let file = File::create_new(out).map_err(io)?;
+    let written = bundle.write(BufWriter::new(&file));
+    if let Err(error) = written.and_then(|()| file.sync_all()) {
+        // Half a bundle would stand in the next one's way.
+        drop(std::fs::remove_file(out));
+        return Err(io(error));
+    }
+    Ok(())
 }
 
 /// `warifu ledger verify` of a bundle.
