@@ -186,8 +186,8 @@ pub(super) async fn extends(
     let evidence = Evidence {
         log: keys.log.clone(),
         witness: keys.witness.clone(),
-        first: pinned_lines(&before.1, keys),
-        second: pinned_lines(&now.1, keys),
+        first: before.1.reduced(keys),
+        second: now.1.reduced(keys),
         begins,
         proof,
     };
@@ -221,15 +221,6 @@ async fn beginning(
             error,
         }),
     }
-}
-
-/// A note with the first line of each pinned key alone: with what others add, evidence would be longer than a judge reads.
-fn pinned_lines(note: &SignedNote, keys: &LogKeys) -> SignedNote {
-    let mut text = format!("{}\n", note.text());
-    for key in [&keys.log, &keys.witness] {
-        text.extend(note.lines_of(key).split_inclusive('\n').next());
-    }
-    SignedNote::parse(text.as_bytes()).unwrap_or_else(|_| note.clone())
 }
 
 /// Whether a file holds evidence by these keys that is worth no less than what is to be kept there.
