@@ -30,6 +30,7 @@ use warifu_consensus::{
 };
 
 use super::{Growth, LogError, LogFiles, LogRecord};
+use crate::secrets;
 
 /// Leaves given to the files at once while they are made anew.
 const REBUILT_AT_ONCE: usize = 64 * 1024;
@@ -301,11 +302,9 @@ impl<S: Store> LogBook<S> {
         inner.cosigned = Some((checkpoint, joined));
         drop(inner);
         let path = self.files.dir().join(CHECKPOINT_FILE);
-        // Not synced: after a crash the witness tells it again.
-        let whole = path.with_extension("tmp");
-        std::fs::write(&whole, text)
-            .and_then(|()| std::fs::rename(&whole, &path))
-            .map_err(failed(&path, "write"))?;
+        // A broker has the cosignature nowhere else, and a witness restored from before it is shown by it what it signed.
+        secrets::replace(&path, text.as_bytes(), 0o644)
+            .map_err(|error| failed(&path, "write")(io::Error::other(error)))?;
         self.cosigned.send_replace(size);
         Ok(true)
     }
