@@ -128,6 +128,30 @@ impl SledIndex {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The streams from one on, up to another that is left out, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn streams_between(
+        &self,
+        from: StreamId,
+        end: Option<StreamId>,
+    ) -> Result<Vec<StreamId>, StoreError> {
+        let end = end.map_or_else(|| b"t".to_vec(), stream_key);
+        self.with_tree(|tree| {
+            tree.range(stream_key(from)..end)
+                .keys()
+                .map(|key| {
+                    let key = key.map_err(broken)?;
+                    let stream = key.get(1..).and_then(|stream| stream.try_into().ok());
+                    stream
+                        .map(StreamId)
+                        .ok_or_else(|| broken("a stream's key is malformed"))
+                })
+                .collect()
+        })
+    }
+
     fn with_tree<R>(
         &self,
         read: impl FnOnce(&sled::Db) -> Result<R, StoreError>,
@@ -248,18 +272,7 @@ impl Index for SledIndex {
     }
 
     fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
-        self.with_tree(|tree| {
-            tree.scan_prefix(b"s")
-                .keys()
-                .map(|key| {
-                    let key = key.map_err(broken)?;
-                    let stream = key.get(1..).and_then(|stream| stream.try_into().ok());
-                    stream
-                        .map(StreamId)
-                        .ok_or_else(|| broken("a stream's key is malformed"))
-                })
-                .collect()
-        })
+        self.streams_between(StreamId([0; 16]), None)
     }
 
     fn distrust(&self) {

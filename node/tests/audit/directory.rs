@@ -27,6 +27,29 @@ async fn a_good_directory_is_counted_in_either_mode_at_either_operator() {
     }
 }
 
+#[tokio::test]
+async fn accounts_that_do_not_fit_are_looked_at_in_further_passes_with_a_vault_and_without() {
+    let (kept, _) = kept(2, 30).await;
+    for master_key in [true, false] {
+        let at_once = |accounts_at_once| {
+            let audit = DirectoryAudit {
+                master_key: master_key.then(master),
+                ..auditor(&kept.data(), Mode::Batch, accounts_at_once)
+            };
+            audit.run(&mut |_, _, _| {})
+        };
+        let whole = at_once(1000);
+        assert_eq!((whole.passes, whole.accounts), (1, 30));
+        assert_eq!(whole.faults, []);
+        for (few, least) in [(1, 8), (4, 3), (10, 2), (29, 1)] {
+            let found = at_once(few);
+            assert!(found.passes >= least, "{few}: {found:?}");
+            let passes = whole.passes;
+            assert_eq!(Audited { passes, ..found }, whole, "{few} at once");
+        }
+    }
+}
+
 /// Every file below a directory.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

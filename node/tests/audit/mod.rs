@@ -27,7 +27,7 @@ use warifu_consensus::{
 use warifu_node::{
     log::{
         LogBook,
-        audit::{Audited, DirectoryAudit, Mode},
+        audit::{ACCOUNTS_AT_ONCE, Audited, DirectoryAudit, Mode},
     },
     store::NodeStore,
 };
@@ -112,16 +112,37 @@ fn ledger() -> Ledger {
     House::new(1).ledger()
 }
 
+/// In one pass, and in one for an account or a few each: both find the same.
 fn audit(data: &Path, mode: Mode) -> Audited {
-    let audit = DirectoryAudit {
+    let audited = audit_at_once(data, mode, ACCOUNTS_AT_ONCE);
+    let mut singly = audit_at_once(data, mode, 1);
+    let files = |audited: &Audited| {
+        let faults = audited.faults.iter();
+        faults.map(|fault| fault.file.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(files(&audited), files(&singly), "{audited:?} {singly:?}");
+    if audited.faults.is_empty() {
+        assert!(singly.passes > 1 || audited.accounts < 3, "{singly:?}");
+        singly.passes = audited.passes;
+        assert_eq!(audited, singly);
+    }
+    audited
+}
+
+fn audit_at_once(data: &Path, mode: Mode, accounts_at_once: usize) -> Audited {
+    auditor(data, mode, accounts_at_once).run(&mut |_, _, _| {})
+}
+
+fn auditor(data: &Path, mode: Mode, accounts_at_once: usize) -> DirectoryAudit {
+    DirectoryAudit {
         data: data.to_path_buf(),
         ledger: ledger(),
         keys: keys(),
         master_key: Some(master()),
         mode,
         threads: 2,
-    };
-    audit.run(&mut |_, _, _| {})
+        accounts_at_once,
+    }
 }
 
 impl Open {

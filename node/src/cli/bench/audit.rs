@@ -16,7 +16,7 @@ use self::made::{Made, Signed};
 use super::floor::median;
 use crate::{
     cli::block_on,
-    log::audit::{DirectoryAudit, Mode},
+    log::audit::{ACCOUNTS_AT_ONCE, DirectoryAudit, Mode},
     output::{Exit, Failure, Output},
 };
 
@@ -103,6 +103,7 @@ fn audited(made: &Made, threads: usize, mode: Mode) -> Result<Duration, Failure>
         master_key: Some(made.master_key()),
         mode,
         threads,
+        accounts_at_once: ACCOUNTS_AT_ONCE,
     };
     let begun = Instant::now();
     let audited = audit.run(&mut |_, _, _| {});

@@ -16,8 +16,8 @@ use crate::{
     clock,
     config::{Card, Config, render_ledger},
     log::audit::{
-        Audited, AuditedLog, DirectoryAudit, Fault, FetchError, LogClient, Mode, RemoteAudit,
-        RemoteError,
+        ACCOUNTS_AT_ONCE, Audited, AuditedLog, DirectoryAudit, Fault, FetchError, LogClient, Mode,
+        RemoteAudit, RemoteError,
     },
     output::{Exit, Failure, Output, Style},
     progress,
@@ -51,6 +51,18 @@ pub(in crate::cli) struct Args {
     /// Threads that verify [default: one for each processor].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Of a directory: accounts that are looked at in one pass over it, some 3.5 KiB of memory each.
+    #[arg(long, value_name = "N", default_value_t = ACCOUNTS_AT_ONCE, value_parser = at_least_one)]
+    accounts_at_once: usize,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(format!(
+            "found {text:?}, expected a number of accounts from 1 on"
+        )),
+        Ok(number) => Ok(number),
+    }
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
@@ -82,6 +94,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
         master_key,
         mode,
         threads: args.threads.unwrap_or(processors),
+        accounts_at_once: args.accounts_at_once,
     };
     let bar = progress::bytes("auditing", output.is_json());
     let mut audited = audit.run(&mut |what, done, total| {
@@ -186,6 +199,12 @@ fn tell(audited: &Audited, output: Output) -> Result<(), Failure> {
             audited.mode,
             counted(audited.bytes, "byte")
         ));
+        if audited.passes > 1 {
+            let passes = audited.passes;
+            lines.push(format!(
+                "the journal was read {passes} times, each for other accounts"
+            ));
+        }
         if audited.batches > 0 {
             lines.push(format!(
                 "log: size {} in {} batch{}, root {}; {} of the leaves are their blocks', {} erased; not logged yet: {}",

@@ -1,7 +1,8 @@
 //! One worker's accounts: each chain verified from its payloads, each leaf against its block.
 //!
 //! Accounts are dealt out to workers, so that everything about one stands with one. An account costs the same whatever the
-//! length of its chain; a block whose leaf did not come yet waits in memory.
+//! length of its chain; a block whose leaf did not come yet waits in memory. Where there are too many accounts, some are
+//! left out for the next pass.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,6 +22,7 @@ use warifu_consensus::{
 
 use super::{
     fault::{At, Fault, named},
+    range::Range,
     signatures::{Mode, Signatures},
 };
 use crate::export::MAX_ENTRY;
@@ -101,6 +103,15 @@ impl Named {
 }
 
 impl Counts {
+    fn of(&mut self, state: &State) {
+        let is_open = u64::from(state.account.is_some());
+        self.accounts = self.accounts.saturating_add(is_open);
+        self.blocks = self.blocks.saturating_add(state.blocks);
+        self.signatures = self.signatures.saturating_add(state.signatures);
+        self.leaves = self.leaves.saturating_add(state.opened);
+        self.erased = self.erased.saturating_add(state.closed);
+    }
+
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             accounts: self.accounts.saturating_add(other.accounts),
@@ -118,6 +129,11 @@ impl Counts {
 #[derive(Default)]
 struct State {
     account: Option<Account>,
+    blocks: u64,
+    signatures: u64,
+    /// Leaves that are their blocks', and leaves that only an opener which is gone could tell so.
+    opened: u64,
+    closed: u64,
     /// The head of the account's stream.
     stands: Option<[u8; 32]>,
     /// Without a leaf yet, by height.
@@ -138,6 +154,9 @@ pub(super) struct Shared<'a> {
     /// `None` where the vault is not looked at: leaves are then only hashed.
     pub(super) vault: Option<&'a KeptOpeners>,
     pub(super) mode: Mode,
+    /// The accounts that are looked at, and how many of them at most at one worker.
+    pub(super) range: &'a Range,
+    pub(super) most: usize,
     /// Blocks get leaves here: not at a device.
     pub(super) is_logged: bool,
     /// The node runs: what it erases meanwhile has its tombstone behind what is read.
@@ -149,7 +168,6 @@ pub(super) struct Accounts<'a> {
     shared: &'a Shared<'a>,
     states: HashMap<Sub, State>,
     signatures: Signatures<(At, Sub, u64)>,
-    counts: Counts,
 }
 
 impl<'a> Accounts<'a> {
@@ -158,13 +176,21 @@ impl<'a> Accounts<'a> {
             shared,
             states: HashMap::new(),
             signatures: Signatures::new(shared.mode),
-            counts: Counts::default(),
         }
     }
 
     /// # Errors
     /// The first [`Fault`].
     pub(super) fn take(&mut self, item: Item) -> Result<(), Fault> {
+        let range = self.shared.range;
+        if self.states.len() > self.shared.most {
+            range.leave_out_some(self.states.keys().copied());
+            self.states.retain(|sub, _| range.holds(sub));
+        }
+        // Only now: whoever was just left out is not begun again.
+        if !range.holds(item.sub()) {
+            return Ok(());
+        }
         match item {
             Item::Entries {
                 at,
@@ -263,7 +289,9 @@ impl<'a> Accounts<'a> {
         }
         let height = claims.height;
         let signatures = &mut self.signatures;
+        let mut count = 0_u64;
         let verify = &mut |public: &[u8; 32], message: &[u8], signature: &[u8; 64]| {
+            count = count.saturating_add(1);
             signatures.take(public, message, signature, (at, sub, height))
         };
         let state = self.states.entry(sub).or_default();
@@ -276,13 +304,12 @@ impl<'a> Accounts<'a> {
         }
         let folded = match &mut state.account {
             Some(account) => account.next_by(sealed, verify),
-            None => Account::open_by(self.shared.ledger, sealed, verify).map(|account| {
-                self.counts.accounts = self.counts.accounts.saturating_add(1);
-                state.account = Some(account);
-            }),
+            None => Account::open_by(self.shared.ledger, sealed, verify)
+                .map(|account| state.account = Some(account)),
         };
         folded.map_err(|error| at.fault(dir, error.to_string()))?;
-        self.counts.blocks = self.counts.blocks.saturating_add(1);
+        state.blocks = state.blocks.saturating_add(1);
+        state.signatures = state.signatures.saturating_add(count);
         if self.shared.is_logged {
             let hash = sealed.block.hash();
             match state.ahead.remove(&height) {
@@ -319,16 +346,16 @@ impl<'a> Accounts<'a> {
         (leaf, index): (Leaf, u64),
     ) -> Result<(), Fault> {
         let opener = self.shared.vault.map(|vault| vault.openers.get(&sub));
+        let state = self.states.entry(sub).or_default();
         match opener {
             None => Ok(()),
             Some(None) => {
-                self.counts.erased = self.counts.erased.saturating_add(1);
-                let state = self.states.entry(sub).or_default();
+                state.closed = state.closed.saturating_add(1);
                 state.unopened.get_or_insert((index, at));
                 Ok(())
             }
             Some(Some(opener)) if opener.leaf(&hash) == leaf => {
-                self.counts.leaves = self.counts.leaves.saturating_add(1);
+                state.opened = state.opened.saturating_add(1);
                 Ok(())
             }
             Some(Some(_)) => {
@@ -353,7 +380,10 @@ impl<'a> Accounts<'a> {
     pub(super) fn finish(mut self, through: Option<At>) -> Result<Counts, Fault> {
         self.settle(true)?;
         let dir = self.shared.dir;
-        for (sub, state) in &self.states {
+        let range = self.shared.range;
+        let mut counts = Counts::default();
+        for (sub, state) in self.states.iter().filter(|(sub, _)| range.holds(sub)) {
+            counts.of(state);
             for (height, (_, at)) in &state.waiting {
                 if through.is_some_and(|through| *at <= through) {
                     let found = format!(
@@ -362,16 +392,16 @@ impl<'a> Accounts<'a> {
                     );
                     return Err(at.fault(dir, found));
                 }
-                self.counts.unlogged = self.counts.unlogged.saturating_add(1);
+                counts.unlogged = counts.unlogged.saturating_add(1);
             }
             let vault = self.shared.vault;
-            if state.is_erased && vault.is_some_and(|vault| vault.holders.contains(sub)) {
-                self.counts.remaining.add(*sub);
+            if state.is_erased && vault.is_some_and(|vault| vault.holders.contains_key(sub)) {
+                counts.remaining.add(*sub);
             }
             match state.unopened.filter(|_| !state.is_erased) {
                 None => {}
                 // Its tombstone may stand behind what is read.
-                Some(_) if self.shared.is_running => self.counts.closed.add(*sub),
+                Some(_) if self.shared.is_running => counts.closed.add(*sub),
                 // Who deletes an opener alone would keep everybody from seeing whose the leaves are.
                 Some((index, at)) => {
                     let found = format!(
@@ -388,7 +418,6 @@ impl<'a> Accounts<'a> {
                 return Err(at.fault(dir, found));
             }
         }
-        self.counts.signatures = self.signatures.count();
-        Ok(self.counts)
+        Ok(counts)
     }
 }

@@ -91,14 +91,14 @@ impl<'a> Batches<'a> {
         &self.wanted
     }
 
-    /// Takes a record of the log's stream; gives each of its leaves to `tell`.
+    /// Takes a record of the log's stream; gives each of its leaves to `tell`, and to the files that are derived from them.
     ///
     /// # Errors
     /// [`Fault`].
     pub(super) fn take(
         &mut self,
         record: &JournalRecord,
-        derived: &mut Derived,
+        mut derived: Option<&mut Derived>,
         mut tell: impl FnMut(Item),
     ) -> Result<(), Fault> {
         let at = At {
@@ -128,9 +128,14 @@ impl<'a> Batches<'a> {
             )));
         }
         for (leaf, (index, (sub, height))) in batch.leaves.iter().zip((size..).zip(&batch.blocks)) {
-            derived.leaf(leaf);
-            self.frontier
-                .push(leaf_hash(&leaf.0), |node, hash| derived.node(node, hash));
+            if let Some(derived) = &mut derived {
+                derived.leaf(leaf);
+            }
+            self.frontier.push(leaf_hash(&leaf.0), |node, hash| {
+                if let Some(derived) = &mut derived {
+                    derived.node(node, hash);
+                }
+            });
             for wanted in &mut self.wanted {
                 if wanted.checkpoint.size == self.frontier.size() {
                     wanted.is_met = wanted.checkpoint.root == self.frontier.root();

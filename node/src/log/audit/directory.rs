@@ -2,14 +2,13 @@
 //!
 //! The vault gives the openers, the journal everything else: its frames and hashes, each account's chain with every
 //! signature, each batch of the log with its root and signatures, each leaf against its block. What is derived from the
-//! journal is compared with what the journal gives. One thread reads and hashes, the others verify. Memory grows with the
-//! number of accounts, never with that of blocks. Of a node that runs, what stood there when the audit began is read.
+//! journal is compared with what the journal gives. One thread reads and hashes, the others verify. Memory is bounded: it does
+//! not grow with blocks, and where there are more accounts than are looked at at once, the journal is read again for the next
+//! ones. Of a node that runs, what stood there when the audit began is read.
 
 use std::{
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
-    thread::{self, ScopedJoinHandle},
+    thread,
 };
 
 use serde::Serialize;
@@ -23,19 +22,20 @@ use warifu_consensus::{
 };
 
 use super::{
-    accounts::{Accounts, Counts, Item, Shared},
+    accounts::{Counts, Item, Shared},
     batches::Batches,
     derived::Derived,
     fault::{At, Fault},
     files,
     index::IndexCopy,
+    range::Range,
     signatures::Mode,
+    workers::Workers,
 };
 use crate::export::segment_sizes;
 
-/// Items given to a worker at once, and how many such parcels may wait.
-const PARCEL: usize = 256;
-const PARCELS: usize = 8;
+/// Accounts that are looked at in one pass, if no other number is asked for: some 3.5 KiB each.
+pub const ACCOUNTS_AT_ONCE: usize = 100_000;
 
 /// What is audited, and with which keys.
 pub struct DirectoryAudit {
@@ -51,6 +51,8 @@ pub struct DirectoryAudit {
     pub mode: Mode,
     /// Threads that verify; at least one.
     pub threads: usize,
+    /// Accounts that are looked at in one pass; at least one.
+    pub accounts_at_once: usize,
 }
 
 /// What an audit of a directory looked at.
@@ -62,6 +64,8 @@ pub struct Audited {
     pub mode: Mode,
     /// The node runs: what it wrote meanwhile was not read.
     pub running: bool,
+    /// How often the journal was read: once for so many accounts.
+    pub passes: u64,
     /// The vault was opened, and each of its seals looked at.
     pub opened_vault: bool,
     /// Records of the journal.
@@ -94,6 +98,14 @@ pub struct Audited {
     pub notes: Vec<String>,
 }
 
+impl Audited {
+    fn log(&mut self, batches: &Batches<'_>) {
+        self.size = batches.frontier().size();
+        self.root = files::base64(&batches.frontier().root());
+        self.batches = batches.records();
+    }
+}
+
 /// A journal read by everybody who reads one in place: up to where it stood at the beginning.
 pub struct Journal {
     reader: JournalReader,
@@ -101,6 +113,7 @@ pub struct Journal {
     role: Option<Role>,
     done: u64,
     is_running: bool,
+    data: PathBuf,
     /// Where its segments lie.
     dir: PathBuf,
 }
@@ -122,7 +135,21 @@ impl Journal {
             role: Role::ALL.into_iter().find(|role| role.number() == number),
             done: 0,
             is_running,
+            data: data.to_path_buf(),
             dir,
+        })
+    }
+
+    /// The same once more, to the same end.
+    fn again(&self) -> Result<Self, Fault> {
+        let reader = JournalReader::open(&self.data);
+        Ok(Self {
+            reader: reader.map_err(|error| Fault::store(&error, &self.dir))?,
+            sizes: self.sizes.clone(),
+            data: self.data.clone(),
+            dir: self.dir.clone(),
+            done: 0,
+            ..*self
         })
     }
 
@@ -218,39 +245,48 @@ impl DirectoryAudit {
         };
         crate::output::role_name(role).clone_into(&mut audited.role);
         audited.running = journal.is_running;
-        // What the journal held before is in the vault by now: a secret is durable before what needs it.
-        let vault = self.vault(audited, progress);
-        let index = IndexCopy::open(&self.data, role, audited);
+        let mut index = IndexCopy::open(&self.data, role, audited);
         files::evidence(&self.data.join("log"), &self.keys, audited);
-        let walked = self.journal(journal, role, vault.as_ref(), index, audited, progress);
+        let walked = self.passes(journal, role, index.as_mut(), audited, progress);
         if let Err(fault) = walked {
             audited.faults.push(fault);
             let note =
                 "not compared with the journal, which is damaged: the log's files, the index";
             audited.notes.push(note.to_owned());
+        } else if let Some(copy) = index {
+            copy.finish(audited);
         }
         files::others(&self.data, audited);
     }
 
+    /// What the vault has of the accounts from one on; the last of them may be left out.
     fn vault(
         &self,
+        from: Sub,
         audited: &mut Audited,
         progress: &mut dyn FnMut(&'static str, u64, u64),
     ) -> Option<KeptOpeners> {
         let dir = self.data.join("vault");
+        let is_first = audited.passes == 0;
         let Some(master_key) = &self.master_key else {
-            let note = "the vault was not opened, for want of its master key: leaves were hashed, not opened";
-            audited.notes.push(note.to_owned());
+            if is_first {
+                let note = "the vault was not opened, for want of its master key: leaves were hashed, not opened";
+                audited.notes.push(note.to_owned());
+            }
             return None;
         };
         let mut tell = |done, total| progress("vault", done, total);
-        match kept_openers(&dir, master_key, &self.ledger.iss, &mut tell) {
+        let some = (from, self.accounts_at_once.max(1));
+        match kept_openers(&dir, master_key, &self.ledger.iss, some, &mut tell) {
             Err(error) => {
-                audited.faults.push(Fault::store(&error, &dir));
+                // Told once, unless it changed meanwhile.
+                if is_first || audited.opened_vault {
+                    audited.faults.push(Fault::store(&error, &dir));
+                }
                 None
             }
             Ok(kept) => {
-                if kept.torn_bytes > 0 && !audited.running {
+                if is_first && kept.torn_bytes > 0 && !audited.running {
                     let path = dir.join("00000001.seg");
                     let length = path.metadata().map_or(0, |found| found.len());
                     let found = format!(
@@ -260,65 +296,116 @@ impl DirectoryAudit {
                     let offset = length.saturating_sub(kept.torn_bytes);
                     audited.faults.push(Fault::new(&path, Some(offset), found));
                 }
-                audited.secrets = kept.secrets;
                 audited.opened_vault = true;
                 Some(kept)
             }
         }
     }
 
-    fn journal(
+    /// Reads the journal, for as many accounts as fit, until all were looked at.
+    fn passes(
         &self,
-        mut journal: Journal,
+        first: Journal,
         role: Role,
-        vault: Option<&KeptOpeners>,
-        mut index: Option<IndexCopy>,
+        mut index: Option<&mut IndexCopy>,
         audited: &mut Audited,
         progress: &mut dyn FnMut(&'static str, u64, u64),
     ) -> Result<(), Fault> {
+        let mut counts = Counts::default();
+        let mut next = Some((Sub::ZERO, first));
+        while let Some((from, journal)) = next.take() {
+            let again = journal.again()?;
+            // What the journal held before is in the vault by now: a secret is durable before what needs it.
+            let vault = self.vault(from, audited, progress);
+            let range = Range::new(from, vault.as_ref().and_then(|vault| vault.next));
+            let (vault, index) = (vault.as_ref(), index.as_deref_mut());
+            let found = self.pass(journal, role, (vault, index, &range), audited, progress)?;
+            counts = counts.and(found);
+            audited.passes = audited.passes.saturating_add(1);
+            next = range.end().map(|end| (end, again));
+        }
+        audited.accounts = counts.accounts;
+        audited.blocks = counts.blocks;
+        audited.signatures = audited.signatures.saturating_add(counts.signatures);
+        audited.opened = counts.leaves;
+        audited.erased = counts.erased;
+        audited.unlogged = counts.unlogged;
+        self.erased(&counts, audited);
+        Ok(())
+    }
+
+    /// One pass over the journal; the log's own part counts in the first.
+    fn pass(
+        &self,
+        mut journal: Journal,
+        role: Role,
+        (vault, mut index, range): (Option<&KeptOpeners>, Option<&mut IndexCopy>, &Range),
+        audited: &mut Audited,
+        progress: &mut dyn FnMut(&'static str, u64, u64),
+    ) -> Result<Counts, Fault> {
         let dir = journal.dir.clone();
         let log = self.data.join("log");
+        let is_first = audited.passes == 0;
+        let what = if is_first {
+            "journal"
+        } else {
+            "further accounts"
+        };
+        let threads = self.threads.max(1);
+        // They are not dealt out evenly.
+        let most = self.accounts_at_once.div_ceil(threads).saturating_mul(5) / 4;
         let shared = Shared {
             dir: &dir,
             ledger: &self.ledger,
             vault,
             mode: self.mode,
+            range,
+            most: most.max(1),
             is_logged: role != Role::Device,
             is_running: audited.running,
         };
-        let wanted = files::checkpoints(&log, &self.keys, audited);
+        let wanted = is_first.then(|| files::checkpoints(&log, &self.keys, audited));
+        let wanted = wanted.unwrap_or_default();
         let mut batches = Batches::new(&dir, &self.keys, role, wanted);
-        let mut derived = Derived::new(&log);
+        let mut derived = is_first.then(|| Derived::new(&log));
+        if let Some(copy) = &mut index {
+            copy.begin();
+        }
+        let mut records = 0_u64;
         let counts = thread::scope(|scope| {
-            let mut workers = Workers::start(scope, &shared, self.threads.max(1));
+            let mut workers = Workers::start(scope, &shared, threads);
             let walked = walk(&mut journal, |record, done, total| {
-                progress("journal", done, total);
+                progress(what, done, total);
                 if let Some(copy) = &mut index {
-                    copy.take(record);
+                    copy.take(record, range);
                 }
-                audited.records = audited.records.saturating_add(1);
-                dispatch(record, &dir, &mut batches, &mut derived, &mut workers)
+                records = records.saturating_add(1);
+                dispatch(
+                    record,
+                    &dir,
+                    &mut batches,
+                    derived.as_mut(),
+                    range,
+                    &mut workers,
+                )
             });
             workers.finish(batches.through(), walked)
         });
-        audited.bytes = journal.progress().1;
-        audited.size = batches.frontier().size();
-        audited.root = files::base64(&batches.frontier().root());
-        audited.batches = batches.records();
-        let counts = counts?;
-        audited.accounts = counts.accounts;
-        audited.blocks = counts.blocks;
-        let found = counts.signatures.saturating_add(batches.signatures());
-        audited.signatures = audited.signatures.saturating_add(found);
-        audited.opened = counts.leaves;
-        audited.erased = counts.erased;
-        audited.unlogged = counts.unlogged;
-        self.erased(&counts, audited);
-        files::end(&batches, derived, audited);
-        if let Some(copy) = index {
-            copy.finish(audited);
+        if is_first {
+            audited.records = records;
+            audited.bytes = journal.progress().1;
+            audited.log(&batches);
         }
-        Ok(())
+        audited.secrets = audited.secrets.saturating_add(secrets(vault, range));
+        let counts = counts?;
+        if let Some(derived) = derived {
+            audited.signatures = audited.signatures.saturating_add(batches.signatures());
+            files::end(&batches, derived, audited);
+        }
+        if let Some(copy) = index {
+            copy.end(range);
+        }
+        Ok(counts)
     }
 
     /// Erasing is done once the vault has none of an account's secrets; of a node that runs, the vault was read before the
@@ -347,6 +434,13 @@ impl DirectoryAudit {
     }
 }
 
+/// How many secrets the vault holds of these accounts.
+fn secrets(vault: Option<&KeptOpeners>, range: &Range) -> u64 {
+    let holders = vault.into_iter().flat_map(|vault| &vault.holders);
+    let of_these = holders.filter(|(sub, _)| range.holds(sub));
+    of_these.map(|(_, secrets)| *secrets).sum()
+}
+
 fn walk(
     journal: &mut Journal,
     mut take: impl FnMut(&JournalRecord, u64, u64) -> Result<bool, Fault>,
@@ -365,8 +459,9 @@ fn dispatch(
     record: &JournalRecord,
     dir: &Path,
     batches: &mut Batches<'_>,
-    derived: &mut Derived,
-    workers: &mut Workers<'_>,
+    derived: Option<&mut Derived>,
+    range: &Range,
+    workers: &mut Workers<'_, '_>,
 ) -> Result<bool, Fault> {
     let at = At {
         segment: record.segment,
@@ -384,119 +479,13 @@ fn dispatch(
             }
         }
         StreamId::LOG => batches.take(record, derived, |item| workers.give(item))?,
-        stream => workers.give(Item::Entries {
+        stream if range.holds(&Sub(stream.0)) => workers.give(Item::Entries {
             at,
             sub: Sub(stream.0),
             head: record.head,
             entries: record.entries.clone(),
         }),
+        _ => {}
     }
-    Ok(!workers.is_done)
-}
-
-type Found = Result<Counts, Fault>;
-
-/// The threads that verify.
-struct Workers<'scope> {
-    senders: Vec<SyncSender<Vec<Item>>>,
-    parcels: Vec<Vec<Item>>,
-    /// Told at the end: how far the log's last batch looked.
-    ends: Vec<SyncSender<Option<At>>>,
-    threads: Vec<ScopedJoinHandle<'scope, Found>>,
-    is_done: bool,
-}
-
-impl<'scope> Workers<'scope> {
-    fn start<'env>(
-        scope: &'scope thread::Scope<'scope, 'env>,
-        shared: &'env Shared<'env>,
-        count: usize,
-    ) -> Self {
-        let mut workers = Self {
-            senders: Vec::new(),
-            parcels: Vec::new(),
-            ends: Vec::new(),
-            threads: Vec::new(),
-            is_done: false,
-        };
-        for _ in 0..count {
-            let (sender, parcels) = sync_channel(PARCELS);
-            let (end, ended) = sync_channel(1);
-            workers.senders.push(sender);
-            workers.ends.push(end);
-            workers.parcels.push(Vec::with_capacity(PARCEL));
-            workers
-                .threads
-                .push(scope.spawn(move || work(shared, &parcels, &ended)));
-        }
-        workers
-    }
-
-    /// Gives an item to its account's worker.
-    fn give(&mut self, item: Item) {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(item.sub().0);
-        let count = self.senders.len().max(1) as u64;
-        let worker = usize::try_from(hash % count).unwrap_or(0);
-        let Some(parcel) = self.parcels.get_mut(worker) else {
-            return;
-        };
-        parcel.push(item);
-        if parcel.len() >= PARCEL {
-            self.send(worker);
-        }
-    }
-
-    fn send(&mut self, worker: usize) {
-        if let (Some(parcel), Some(sender)) =
-            (self.parcels.get_mut(worker), self.senders.get(worker))
-        {
-            let full = std::mem::replace(parcel, Vec::with_capacity(PARCEL));
-            // A worker that takes no more has found a fault.
-            self.is_done |= sender.send(full).is_err();
-        }
-    }
-
-    /// Hears all of them; the fault that stands first in the journal is told.
-    fn finish(mut self, through: Option<At>, walked: Result<(), Fault>) -> Found {
-        for worker in 0..self.senders.len() {
-            self.send(worker);
-        }
-        self.senders.clear();
-        let is_whole = walked.is_ok() && !self.is_done;
-        for end in &self.ends {
-            // Nobody ends well on a journal that was not read to its end.
-            if is_whole {
-                // A worker that does not hear it has found a fault.
-                let _ = end.send(through);
-            }
-        }
-        self.ends.clear();
-        let mut counts = Counts::default();
-        let mut faults: Vec<Fault> = walked.err().into_iter().collect();
-        for thread in self.threads {
-            match thread.join() {
-                Ok(Ok(found)) => counts = counts.and(found),
-                Ok(Err(fault)) => faults.push(fault),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        let first = faults
-            .into_iter()
-            .min_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
-        first.map_or(Ok(counts), Err)
-    }
-}
-
-fn work(shared: &Shared<'_>, parcels: &Receiver<Vec<Item>>, end: &Receiver<Option<At>>) -> Found {
-    let mut accounts = Accounts::new(shared);
-    for parcel in parcels {
-        for item in parcel {
-            accounts.take(item)?;
-        }
-    }
-    match end.recv() {
-        Ok(through) => accounts.finish(through),
-        // Somebody else found a fault.
-        Err(_) => Ok(Counts::default()),
-    }
+    Ok(!workers.is_done())
 }

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use tempfile::TempDir;
 use warifu_client_sdk::store::{Coverage, Extent, Index, JournalOptions, JournalRecord, StreamId};
-use warifu_consensus::party::Role;
+use warifu_consensus::party::{Role, Sub};
 
-use super::{directory::Audited, fault::Fault, files::listed};
+use super::{directory::Audited, fault::Fault, files::listed, range::Range};
 use crate::store::{SledIndex, compare_sums};
 
 #[derive(Clone, Copy, Default)]
@@ -24,11 +24,13 @@ pub(super) struct IndexCopy {
     covered: Option<Coverage>,
     /// It was closed in order: what it lacks was never there.
     is_closed: bool,
+    /// Of the accounts that are looked at now.
     streams: BTreeMap<StreamId, Stream>,
     /// The journal was read up to where the index covers it.
     is_past: bool,
     /// The first entry that is not what the journal gives.
     wrong: Option<String>,
+    /// Records behind what it covers.
     behind: u64,
 }
 
@@ -91,12 +93,26 @@ impl IndexCopy {
         }
     }
 
+    /// The journal is read once more, for other accounts.
+    pub(super) fn begin(&mut self) {
+        self.streams.clear();
+        self.is_past = self.covered.is_none();
+        self.behind = 0;
+    }
+
     /// The next record of the journal.
-    pub(super) fn take(&mut self, record: &JournalRecord) {
+    pub(super) fn take(&mut self, record: &JournalRecord, range: &Range) {
         if self.is_past {
             self.behind = self.behind.saturating_add(1);
             return;
         }
+        self.is_past = self.covered.is_some_and(|to| record.chain == to.chain);
+        if range.holds(&Sub(record.stream.0)) {
+            self.compare(record);
+        }
+    }
+
+    fn compare(&mut self, record: &JournalRecord) {
         let stream = self.streams.entry(record.stream).or_default();
         let number = stream.extent.batches;
         stream.extent.batches = number.saturating_add(1);
@@ -119,19 +135,23 @@ impl IndexCopy {
                 ));
             }
         }
-        self.is_past = self.covered.is_some_and(|to| record.chain == to.chain);
     }
 
-    /// The end of the journal.
+    /// The end of the journal, for these accounts.
+    pub(super) fn end(&mut self, range: &Range) {
+        if self.wrong.is_none() {
+            self.streams.retain(|stream, _| range.holds(&Sub(stream.0)));
+            self.wrong = self.differs(range);
+        }
+    }
+
+    /// What was found of all of them.
     pub(super) fn finish(mut self, audited: &mut Audited) {
         if !self.is_past {
             self.wrong = Some("covers something else than this journal".to_owned());
         }
         if self.covered.is_none() && self.is_closed && self.behind > 0 {
             self.wrong = Some("is empty, or not what was written last".to_owned());
-        }
-        if self.wrong.is_none() {
-            self.wrong = self.differs();
         }
         if let Some(found) = self.wrong {
             let fault = Fault::new(&self.path, None, found);
@@ -144,8 +164,12 @@ impl IndexCopy {
         }
     }
 
-    fn differs(&self) -> Option<String> {
-        let streams = match self.index.streams() {
+    fn differs(&self, range: &Range) -> Option<String> {
+        let (from, end) = (StreamId(range.from().0), range.end());
+        let streams = self
+            .index
+            .streams_between(from, end.map(|end| StreamId(end.0)));
+        let streams = match streams {
             Ok(streams) => streams,
             Err(error) => return Some(error.to_string()),
         };

@@ -15,11 +15,13 @@ mod fetch;
 mod files;
 mod follow;
 mod index;
+mod range;
 mod remote;
 mod resume;
 mod signatures;
+mod workers;
 
-pub use directory::{Audited, DirectoryAudit, Journal};
+pub use directory::{ACCOUNTS_AT_ONCE, Audited, DirectoryAudit, Journal};
 pub use fault::Fault;
 pub use fetch::{FetchError, LogClient};
 pub(crate) use files::open_cosigned;

@@ -119,7 +119,14 @@ impl Collect {
         self.choose(&mut blocks)?;
         let (note, checkpoint) = self.checkpoint(note)?;
         let dir = self.data.join("vault");
-        let kept = kept_openers(&dir, &self.master_key, &self.ledger.iss, &mut |_, _| {})?;
+        let all = (Sub::ZERO, usize::MAX);
+        let kept = kept_openers(
+            &dir,
+            &self.master_key,
+            &self.ledger.iss,
+            all,
+            &mut |_, _| {},
+        )?;
         let opener = kept.openers.get(&self.account);
         let opener = opener.ok_or(CollectError::Erased(self.account))?;
         let index = |sealed: &Sealed| {
