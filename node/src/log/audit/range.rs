@@ -1,7 +1,10 @@
 //! Which accounts one pass over a directory looks at: those from an id on, up to another that comes down where they are
 //! too many for the memory. The next pass begins there.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use warifu_consensus::party::Sub;
 
@@ -11,18 +14,24 @@ pub(super) struct Range {
     from: Sub,
     /// The first that is left out.
     end: Mutex<Option<Sub>>,
+    /// Whether any is: where all fit, nobody waits for the lock.
+    has_end: AtomicBool,
 }
 
 impl Range {
     pub(super) const fn new(from: Sub, end: Option<Sub>) -> Self {
         Self {
             from,
+            has_end: AtomicBool::new(end.is_some()),
             end: Mutex::new(end),
         }
     }
 
     /// Where the next pass begins, if this one leaves any out.
     pub(super) fn end(&self) -> Option<Sub> {
+        if !self.has_end.load(Ordering::Acquire) {
+            return None;
+        }
         *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -44,6 +53,7 @@ impl Range {
         let (_, cut, _) = subs.select_nth_unstable(place);
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         *end = Some(end.map_or(*cut, |end| end.min(*cut)));
+        self.has_end.store(true, Ordering::Release);
     }
 }
 
