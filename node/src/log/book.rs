@@ -69,6 +69,8 @@ pub struct LogBook<S: Store> {
     files: LogFiles,
     keys: LogKeys,
     inner: Mutex<Inner>,
+    /// Who publishes: the log's own task, and the one that asks public witnesses. Taken before `inner`.
+    publishing: Mutex<()>,
     /// The size of the last cosigned checkpoint.
     cosigned: watch::Sender<u64>,
 }
@@ -119,6 +121,7 @@ impl<S: Store> LogBook<S> {
                 cosigned: None,
                 records,
             }),
+            publishing: Mutex::new(()),
             cosigned: watch::Sender::new(0),
         };
         book.find_cosigned()?;
@@ -271,6 +274,9 @@ impl<S: Store> LogBook<S> {
             Err(NoteError::Missing { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
+        // One file, and one name beside it while it is written.
+        let publishing = self.publishing.lock();
+        let _publishing = publishing.unwrap_or_else(PoisonError::into_inner);
         let mut inner = self.inner();
         if checkpoint.size > inner.state.size {
             return Ok(false);

@@ -388,6 +388,23 @@ async fn every_block_sealed_at_both_gets_one_leaf_and_a_cosigned_proof_at_both()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_two_tasks_publish_at_once_is_whole() {
+    let mut pair = Pair::new();
+    let (broker, trust_operator) = (pair.broker(), pair.trust_operator());
+    pair.connect([&broker, &trust_operator]).await;
+    pair.seal(&broker, &trust_operator, account(1)).await;
+    broker.cosigned(1).await;
+    let (_, note) = broker.book.cosigned().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..50).for_each(|_| assert!(broker.book.publish(&note).unwrap())));
+        }
+    });
+    let kept = std::fs::read_to_string(pair.dir(2).join("log/checkpoint")).unwrap();
+    assert_eq!(kept, note.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_line_that_neither_was_told_of_is_found() {
     // The queue was full when the line came up, or its end was told after its beginning.
     let mut pair = Pair::new();
